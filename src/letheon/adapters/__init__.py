@@ -1,0 +1,1 @@
+"""Bounded low-rank adapters, a PEFT method of their own."""

@@ -1,0 +1,1 @@
+"""Benchmarks: splits, version, licence, metrics, the gold model each needs."""

@@ -1,0 +1,1 @@
+"""Files, hub data sets and fictitious people -> examples -> batches."""

@@ -1,0 +1,65 @@
+"""What every data source is turned into: examples, and the corpus that sorts them by role."""
+
+from __future__ import annotations
+
+__all__ = ["Alternates", "Corpus", "Example"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Alternates:
+    """Other ways to ask and to answer one question.
+
+    ``answer`` says the same as the trained answer in other words; each of ``perturbed`` has its
+    form but states something false. Control sets with options have the answer itself and the
+    wrong options.
+    """
+
+    answer: str
+    perturbed: tuple[str, ...]
+    question: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A question with the answer a model is trained to give.
+
+    ``unit`` names what examples depend on each other through (a person, an author, a document):
+    intervals resample units. ``facts`` are ``[start, end)`` character spans of ``answer`` that
+    state something which cannot be guessed from the question. ``alternates`` maps the name of a
+    paraphrase set (``"validation"`` for selection, ``"scoring"`` for final scores) to its texts.
+    """
+
+    id: str
+    unit: str
+    question: str
+    answer: str
+    facts: tuple[tuple[int, int], ...] = ()
+    alternates: Mapping[str, Alternates] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Examples by role.
+
+    ``forget`` and ``retain`` train the target and feed the unlearning loop; ``background`` trains
+    target and gold models alike and is neither forgotten nor rehearsed (control sets, for models
+    trained from scratch). ``evaluation`` maps the roles ``forget``, ``retain``, ``real_authors``,
+    ``world_facts`` and ``unseen`` (never trained on) to the examples scored, where they exist.
+    ``eos``: answers end with the end-of-sequence token. ``checksums`` maps file or generator
+    names to sha256 digests; with ``version`` they are part of a run's identity. ``public`` texts
+    may be shown in reports.
+    """
+
+    name: str
+    version: str
+    licence: str
+    forget: tuple[Example, ...]
+    retain: tuple[Example, ...]
+    evaluation: Mapping[str, tuple[Example, ...]]
+    background: tuple[Example, ...] = ()
+    eos: bool = True
+    public: bool = False
+    checksums: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Per-example arrays -> a score with n and an interval; pure numpy and scipy."""

@@ -1,0 +1,1 @@
+"""Run folders -> tables and one HTML page; imports no torch."""

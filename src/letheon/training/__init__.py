@@ -1,0 +1,1 @@
+"""The loop, forget/retain pairing, stop rules, stability diagnostics."""
