@@ -37,7 +37,7 @@ from difflib import get_close_matches
 
 
 class LetheonError(Exception):
-    """Base of every error raised on purpose: ``rule``, ``got`` (the offending value), ``remedy``."""
+    """Base of every error raised on purpose: the ``rule``, what it ``got``, the ``remedy``."""
 
     exit_code = 1
 

@@ -1,0 +1,335 @@
+"""A recipe: one YAML file that says everything about one run.
+
+``load`` reads and validates it, ``dump`` writes it back resolved, ``Recipe.fingerprint`` names it.
+Every default has its one home here; ``{name, params}`` choices are validated by whoever owns the
+folder they come from, against the fields of the chosen class.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Adapter",
+    "Choice",
+    "DataSource",
+    "Evaluation",
+    "Gold",
+    "Make",
+    "ModelSource",
+    "Recipe",
+    "Requirement",
+    "Selection",
+    "Training",
+    "dump",
+    "load",
+    "resolve",
+]
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from letheon.errors import RecipeError, nearest
+
+Role = Literal["forget", "retain", "background"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Choice(_Strict):
+    """Something from a folder by its file's name, with the fields of its class."""
+
+    name: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Make(_Strict):
+    """A model made on the spot: a transformers architecture with random weights.
+
+    ``config`` are fields of the architecture's own configuration; a byte-pair tokenizer of
+    ``vocab_size`` is trained on the corpus unless ``tokenizer`` names one.
+    """
+
+    architecture: str = "llama"
+    config: dict[str, Any] = Field(default_factory=dict)
+    vocab_size: int = Field(1200, ge=260)
+    tokenizer: str | None = None
+
+
+class ModelSource(_Strict):
+    """Where a model comes from: ``path`` (folder or hub name), ``recipe`` (trained when it is not
+    there yet, with this ``seed``), or ``make`` (fresh weights; for ``train``).
+    """
+
+    path: str | None = None
+    revision: str | None = None
+    recipe: str | None = None
+    seed: int | None = None
+    make: Make | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> ModelSource:
+        given = [k for k in ("path", "recipe", "make") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a model needs exactly one of path, recipe, make; given: {given}")
+        return self
+
+
+class DataSource(_Strict):
+    """A ``benchmark`` by name (with its ``params``, from the hub or from the folder ``path``), or
+    your own files ``forget`` and ``retain`` (JSONL, JSON or CSV) with a mapping of ``columns``.
+    """
+
+    benchmark: str | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    path: str | None = None
+    forget: str | None = None
+    retain: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSource:
+        if (self.benchmark is None) == (self.retain is None and self.forget is None):
+            raise ValueError("data needs either a benchmark or forget and retain files")
+        return self
+
+
+class Adapter(_Strict):
+    """A low-rank adapter with a bound; ``null`` fields take the adapters' own defaults."""
+
+    bound: str = "sine"
+    r: int = Field(16, ge=1)
+    alpha: float | None = None
+    omega: float | None = None
+    scale: float | None = None
+    attention: bool = False
+    target_modules: list[str] | None = None
+
+
+class Requirement(_Strict):
+    """A probe's score with the least (``direction: up``) or largest value that is accepted."""
+
+    score: str
+    value: float
+    direction: Literal["up", "down"] = "up"
+
+    def met(self, scores: Mapping[str, float]) -> bool:
+        """Whether ``scores`` satisfies it."""
+        value = scores[self.score]
+        return value >= self.value if self.direction == "up" else value <= self.value
+
+
+class Selection(_Strict):
+    """Which checkpoint is kept: the best ``score`` among those that meet ``require``."""
+
+    score: str = "gold_distance"
+    direction: Literal["up", "down"] = "down"
+    require: tuple[Requirement, ...] = (Requirement(score="utility_ratio", value=0.98),)
+
+
+class Training(_Strict):
+    """The loop's settings.
+
+    ``batch_size`` and ``retain_batch_size`` are rows of a step over all processes: they decide
+    the result. ``accumulate`` cuts each process's share into pieces: it decides memory only.
+    ``stop_at`` ends a run when a probe's score is reached, ``stop_below`` when one falls short.
+    """
+
+    steps: int | None = Field(None, ge=1)
+    epochs: float | None = Field(None, gt=0)
+    batch_size: int = Field(8, ge=1)
+    retain_batch_size: int | None = Field(None, ge=1)
+    accumulate: int = Field(1, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: float = Field(0.0, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    max_grad_norm: float | None = Field(None, gt=0)
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    probe_every: int | None = Field(None, ge=1)
+    checkpoint_every: int | None = Field(None, ge=1)
+    weights_every: int = Field(10, ge=1)
+    stop_at: Requirement | None = None
+    stop_below: Requirement | None = None
+    select: Selection | None = None
+
+    @model_validator(mode="after")
+    def _length(self) -> Training:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("training needs either steps or epochs")
+        return self
+
+
+class Evaluation(_Strict):
+    """How a model is scored. ``metrics``: names, or ``null`` for all that the data allow."""
+
+    batch_tokens: int = Field(8192, ge=1)
+    max_new_tokens: int = Field(64, ge=1)
+    metrics: list[str] | None = None
+    utility_floor: float = Field(0.98, gt=0, le=1)
+
+
+class Gold(_Strict):
+    """Models that never saw the forget set: one to select with, another to score with."""
+
+    selection: ModelSource | None = None
+    scoring: ModelSource | None = None
+
+
+class Recipe(_Strict):
+    """One run: ``kind: train`` makes a target or gold model, ``kind: unlearn`` makes it forget."""
+
+    kind: Literal["train", "unlearn"]
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    seed: int = 0
+    model: ModelSource
+    data: DataSource
+    template: str = "auto"
+    train_on: tuple[Role, ...] = ("forget", "retain", "background")
+    adapter: Adapter | None = None
+    objective: Choice = Choice(name="finetune")
+    training: Training
+    gold: Gold = Gold()
+    evaluation: Evaluation = Evaluation()
+    merged: bool = True
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Recipe:
+        if self.kind == "train" and self.objective.name != "finetune":
+            raise ValueError("a train recipe's objective is finetune")
+        if self.kind == "unlearn" and self.objective.name == "finetune":
+            raise ValueError("an unlearn recipe needs an objective, for example npo")
+        return self
+
+    def fingerprint(self, checksums: Mapping[str, str]) -> str:
+        """Return the run's identity: sha256 over the recipe without paths plus ``checksums``."""
+        plain = _without_paths(self.model_dump(mode="json"))
+        text = json.dumps([plain, dict(sorted(checksums.items()))], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read, override and validate the recipe at ``path``.
+
+    ``overrides`` are ``dotted.key=value`` strings, values in YAML. Recipes named inside are
+    looked up beside this one. Raises RecipeError for a missing file, broken YAML, an unknown key
+    (naming the nearest valid one) or a value that breaks a rule.
+    """
+    path = Path(path)
+    raw = _read_yaml(path)
+    for override in overrides:
+        _apply(raw, override)
+    return resolve(raw, where=str(path), base=path.parent)
+
+
+def resolve(raw: Mapping[str, Any], *, where: str, base: Path | None = None) -> Recipe:
+    """Validate a plain mapping as a recipe; ``where`` names it in errors."""
+    try:
+        recipe = Recipe.model_validate(raw)
+    except ValidationError as error:
+        raise _explain(error, where) from None
+    return recipe if base is None else _anchor(recipe, base)
+
+
+def dump(recipe: Recipe) -> str:
+    """Return the resolved recipe as YAML."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise RecipeError(
+            "A recipe is a YAML file.", got=str(path), remedy="Check the path: there is no file."
+        )
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise RecipeError(
+            "A recipe must be valid YAML.", got=f"{path}: {error}", remedy="Mend that line."
+        ) from None
+    if not isinstance(raw, dict):
+        raise RecipeError(
+            "A recipe is a mapping of keys.", got=str(path), remedy="See recipes/ for examples."
+        )
+    return raw
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, sep, text = override.partition("=")
+    if not sep or not key:
+        raise RecipeError(
+            "An override is KEY=VALUE.", got=override, remedy="For example training.lr=1e-4."
+        )
+    *parents, last = key.split(".")
+    node = raw
+    for parent in parents:
+        child = node.get(parent)
+        node[parent] = child if isinstance(child, dict) else {}
+        node = node[parent]
+    node[last] = _scalar(text)
+
+
+def _scalar(text: str) -> Any:
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        try:  # YAML 1.1 reads 1e-4 as text
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _anchor(recipe: Recipe, base: Path) -> Recipe:
+    def at(source: ModelSource | None) -> ModelSource | None:
+        if source is None or source.recipe is None or Path(source.recipe).is_absolute():
+            return source
+        return source.model_copy(update={"recipe": str(base / source.recipe)})
+
+    gold = Gold(selection=at(recipe.gold.selection), scoring=at(recipe.gold.scoring))
+    return recipe.model_copy(update={"model": at(recipe.model), "gold": gold})
+
+
+_PATHS = {"path", "recipe", "forget", "retain", "tokenizer"}
+
+
+def _without_paths(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            k: _without_paths(v)
+            for k, v in node.items()
+            if not (k in _PATHS and (v is None or isinstance(v, str)))
+        }
+    return [_without_paths(v) for v in node] if isinstance(node, list) else node
+
+
+def _explain(error: ValidationError, where: str) -> RecipeError:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return RecipeError(
+            f"Unknown key in {where}.",
+            got=key,
+            remedy=nearest(str(first["loc"][-1]), _fields(first["loc"][:-1])),
+        )
+    got = f"{key} = {first['input']!r}" if first["type"] != "missing" else f"no {key}"
+    message = first["msg"].removeprefix("Value error, ")
+    return RecipeError(f"{where}: {message}.", got=got[:200], remedy="Mend that key.")
+
+
+def _fields(loc: tuple[int | str, ...]) -> list[str]:
+    model: Any = Recipe
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        inner = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(a for a in inner if isinstance(a, type) and issubclass(a, BaseModel))
+    return list(model.model_fields)
