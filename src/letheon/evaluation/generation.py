@@ -1,0 +1,74 @@
+"""Batched greedy generation, on merged weights."""
+
+from __future__ import annotations
+
+__all__ = ["generate", "merged"]
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import GenerationConfig
+
+from letheon.data.batch import left_padded
+from letheon.evaluation.teacher_forced import by_length
+
+
+@contextmanager
+def merged(model: Any) -> Iterator[Any]:
+    """Fold an adapter into the weights for the block, so that every token costs a plain model's.
+
+    The weights are put back afterwards; a model without an adapter passes through.
+    """
+    if not isinstance(model, PeftModel):
+        yield model
+        return
+    model.merge_adapter()
+    try:
+        yield model
+    finally:
+        model.unmerge_adapter()
+
+
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    pad_id: int,
+    eos_id: int | None,
+    max_new_tokens: int = 64,
+    batch_tokens: int = 8192,
+    progress: Callable[[int], None] = lambda n: None,
+) -> list[list[int]]:
+    """Return the greedy continuation of each prompt as token ids, end-of-sequence left out.
+
+    Prompts are left-padded and batched by length; the result does not depend on the batching.
+    """
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        pad_token_id=pad_id,
+        eos_token_id=eos_id,
+    )
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    found: list[list[int]] = [[] for _ in prompts]
+    try:
+        with torch.no_grad(), merged(model) as whole:
+            lengths = [len(p) + max_new_tokens for p in prompts]
+            for chosen in by_length(lengths, batch_tokens):
+                batch = left_padded([prompts[i] for i in chosen], pad_id=pad_id)
+                out = whole.generate(
+                    input_ids=batch.input_ids.to(device),
+                    attention_mask=batch.attention_mask.to(device),
+                    generation_config=settings,
+                )
+                for i, row in zip(chosen, out[:, batch.input_ids.shape[1] :].tolist(), strict=True):
+                    found[i] = row[: row.index(eos_id)] if eos_id in row else row
+                progress(len(chosen))
+    finally:
+        model.train(was_training)
+    return found

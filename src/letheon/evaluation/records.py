@@ -1,0 +1,193 @@
+"""Corpus and model -> records: one row per example with everything a metric needs."""
+
+from __future__ import annotations
+
+__all__ = ["Texts", "evaluate"]
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from letheon.data.batch import pad_id
+from letheon.data.example import Alternates, Corpus, Example
+from letheon.data.template import Encoded, Template
+from letheon.evaluation.generation import generate
+from letheon.evaluation.teacher_forced import TokenScores, score_answers
+from letheon.metrics import membership
+from letheon.metrics.extraction_strength import strength
+from letheon.metrics.fluency import repetition
+from letheon.metrics.rouge import rouge_l
+
+Columns = dict[str, np.ndarray]
+_MIN_K = 0.4
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a person would read of one example: kept apart from the records."""
+
+    split: str
+    id: str
+    question: str
+    answer: str
+    generation: str
+
+
+def evaluate(
+    model: Any,
+    tokenizer: Any,
+    template: Template,
+    corpus: Corpus,
+    *,
+    paraphrases: str = "scoring",
+    splits: Sequence[str] | None = None,
+    generation: bool = True,
+    max_new_tokens: int = 64,
+    batch_tokens: int = 8192,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> tuple[dict[str, Columns], list[Texts]]:
+    """Score ``model`` on the corpus's evaluation splits.
+
+    ``paraphrases`` names the set of alternates (``validation`` to select by, ``scoring`` for final
+    scores); where a set has its own question, its answers are asked with that. Without
+    ``generation`` the columns that need it are left out. Returns records (columns as in
+    docs/design/0001-contracts.md) and the texts.
+    """
+    chosen = [s for s in (splits or corpus.evaluation) if corpus.evaluation.get(s)]
+    plan = {s: _Split.of(corpus.evaluation[s], paraphrases, tokenizer, template) for s in chosen}
+    rows = [row for split in plan.values() for row in split.rows]
+    scores = iter(
+        score_answers(
+            model,
+            rows,
+            pad_id=pad_id(tokenizer),
+            batch_tokens=batch_tokens,
+            progress=_count(progress, "answers", len(rows)),
+        )
+    )
+    records = {name: split.columns(scores) for name, split in plan.items()}
+    texts: list[Texts] = []
+    if generation:
+        questions = {s: corpus.evaluation[s] for s in chosen}
+        texts = _generate(
+            model, tokenizer, template, questions, max_new_tokens, batch_tokens, progress
+        )
+        for name in chosen:
+            records[name] |= _text_columns([t for t in texts if t.split == name])
+    return records, texts
+
+
+@dataclass(frozen=True)
+class _Split:
+    """One split's rows for the pass: the answer, then paraphrase and false answers, by example."""
+
+    examples: Sequence[Example]
+    alternates: Sequence[Alternates | None]
+    rows: list[Encoded]
+
+    @classmethod
+    def of(
+        cls, examples: Sequence[Example], paraphrases: str, tokenizer: Any, template: Template
+    ) -> _Split:
+        alternates = [e.alternates.get(paraphrases) for e in examples]
+        rows = []
+        for example, other in zip(examples, alternates, strict=True):
+            rows.append(template.encode(tokenizer, example.question, example.answer, example.facts))
+            if other is not None:
+                question = other.question or example.question
+                rows += [
+                    template.encode(tokenizer, question, answer)
+                    for answer in (other.answer, *other.perturbed)
+                ]
+        return cls(examples, alternates, rows)
+
+    def columns(self, scores: Any) -> Columns:
+        answers: list[TokenScores] = []
+        paraphrased: list[float] = []
+        perturbed: list[list[float]] = []
+        for other in self.alternates:
+            answers.append(next(scores))
+            paraphrased.append(_nll(next(scores)) if other else np.nan)
+            perturbed.append([_nll(next(scores)) for _ in (other.perturbed if other else ())])
+        columns = {
+            "id": np.array([e.id for e in self.examples]),
+            "unit": np.array([e.unit for e in self.examples]),
+            "zlib_bytes": np.array([membership.zlib_bytes(e.answer) for e in self.examples]),
+            **_token_columns(answers),
+        }
+        width = max(map(len, perturbed))
+        if width:
+            columns["paraphrased_nll"] = np.array(paraphrased)
+            columns["perturbed_nll"] = np.array(
+                [p + [np.nan] * (width - len(p)) for p in perturbed]
+            )
+        return columns
+
+
+def _token_columns(answers: Sequence[TokenScores]) -> Columns:
+    facts = [a.logp[a.fact] for a in answers]
+    return {
+        "n_tokens": np.array([len(a.logp) for a in answers]),
+        "nll": np.array([_nll(a) for a in answers]),
+        "fact_nll": np.array([-float(f.mean()) if len(f) else np.nan for f in facts]),
+        "argmax_match": np.array([float(a.match.mean()) for a in answers]),
+        "extraction_strength": np.array([strength(a.match) for a in answers]),
+        "min_k": np.array([membership.min_k(a.logp, k=_MIN_K) for a in answers]),
+        "min_k_pp": np.array(
+            [membership.min_k_pp(a.logp, a.mean, a.std, k=_MIN_K) for a in answers]
+        ),
+    }
+
+
+def _text_columns(texts: Sequence[Texts]) -> Columns:
+    rouge = [rouge_l(t.generation, t.answer, stem=True) for t in texts]
+    return {
+        "rouge_l_recall": np.array([r.recall for r in rouge]),
+        "rouge_l_f1": np.array([rouge_l(t.generation, t.answer, stem=False).f1 for t in texts]),
+        "repetition": np.array([repetition(t.generation.split(), n=3) for t in texts]),
+    }
+
+
+def _generate(
+    model: Any,
+    tokenizer: Any,
+    template: Template,
+    splits: Mapping[str, Sequence[Example]],
+    max_new_tokens: int,
+    batch_tokens: int,
+    progress: Callable[[str, int, int], None],
+) -> list[Texts]:
+    every = [(name, e) for name, examples in splits.items() for e in examples]
+    out = generate(
+        model,
+        [template.prompt_ids(tokenizer, e.question) for _, e in every],
+        pad_id=pad_id(tokenizer),
+        eos_id=tokenizer.eos_token_id,
+        max_new_tokens=max_new_tokens,
+        batch_tokens=batch_tokens,
+        progress=_count(progress, "generations", len(every)),
+    )
+    decoded = tokenizer.batch_decode(out, skip_special_tokens=True)
+    return [
+        Texts(name, e.id, e.question, e.answer, text.strip())
+        for (name, e), text in zip(every, decoded, strict=True)
+    ]
+
+
+def _nll(scores: TokenScores) -> float:
+    return -float(scores.logp.mean())
+
+
+def _count(
+    progress: Callable[[str, int, int], None], what: str, total: int
+) -> Callable[[int], None]:
+    done = 0
+
+    def add(n: int) -> None:
+        nonlocal done
+        done += n
+        progress(what, done, total)
+
+    return add

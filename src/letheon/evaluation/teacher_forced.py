@@ -1,0 +1,106 @@
+"""One teacher-forced pass over answers: what every score but generation follows from."""
+
+from __future__ import annotations
+
+__all__ = ["TokenScores", "score_answers"]
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from letheon.data.batch import collate
+from letheon.data.template import Encoded
+
+# Tokens whose distributions over the vocabulary are in memory at once.
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """Per answer token, [n]: log-probability (nats), whether the argmax is the token, mean and
+    standard deviation of log-probability over the vocabulary under the model's distribution, and
+    whether the token belongs to a fact.
+    """
+
+    logp: np.ndarray
+    match: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    fact: np.ndarray
+
+
+def score_answers(
+    model: Any,
+    rows: Sequence[Encoded],
+    *,
+    pad_id: int,
+    batch_tokens: int = 8192,
+    progress: Callable[[int], None] = lambda n: None,
+) -> list[TokenScores]:
+    """Return the token scores of every row, in order, from one forward pass each.
+
+    Rows are batched by length up to ``batch_tokens`` padded tokens. ``progress`` is told how many
+    rows each batch finished.
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    found: list[TokenScores | None] = [None] * len(rows)
+    try:
+        with torch.no_grad():
+            for chosen in by_length([len(r.ids) for r in rows], batch_tokens):
+                batch = collate([rows[i] for i in chosen], pad_id=pad_id).to(device)
+                logits = model(
+                    input_ids=batch.input_ids,
+                    attention_mask=batch.attention_mask,
+                    use_cache=False,
+                ).logits
+                mask = batch.answer_mask[:, 1:]
+                table = _statistics(logits[:, :-1][mask], batch.input_ids[:, 1:][mask])
+                facts = batch.fact_mask[:, 1:][mask].cpu().numpy()
+                counts = mask.sum(1).cpu().numpy()
+                cuts = np.cumsum(counts)[:-1]
+                parts = [np.split(column, cuts) for column in (*table, facts)]
+                for k, i in enumerate(chosen):
+                    found[i] = TokenScores(*(part[k] for part in parts))
+                progress(len(chosen))
+    finally:
+        model.train(was_training)
+    return [scores for scores in found if scores is not None]
+
+
+def by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Group row numbers of similar length so that rows times longest is at most ``batch_tokens``.
+
+    A row longer than that is a batch of its own.
+    """
+    chosen: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        # Sorted downwards: the first row of a batch is its longest.
+        if chosen and (len(chosen) + 1) * lengths[chosen[0]] > batch_tokens:
+            yield chosen
+            chosen = []
+        chosen.append(i)
+    if chosen:
+        yield chosen
+
+
+def _statistics(logits: Tensor, targets: Tensor) -> tuple[np.ndarray, ...]:
+    pieces: list[list[Tensor]] = [[], [], [], []]
+    for part, target in zip(logits.split(_CHUNK), targets.split(_CHUNK), strict=True):
+        logp = torch.log_softmax(part.float(), dim=-1)
+        p = logp.exp()
+        mean = (p * logp).sum(-1)
+        variance = (p * logp.square()).sum(-1) - mean.square()
+        token = logp.gather(1, target[:, None])[:, 0]
+        for store, value in zip(
+            pieces,
+            (token, part.argmax(-1) == target, mean, variance.clamp_min(0).sqrt()),
+            strict=True,
+        ):
+            store.append(value)
+    return tuple(torch.cat(p).cpu().numpy() for p in pieces)

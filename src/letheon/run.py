@@ -1,0 +1,375 @@
+"""The composition root: a recipe -> corpus, models, objective, loop, scores -> a run folder.
+
+``train`` makes a target or gold model, ``unlearn`` makes a model forget, ``validate`` checks all
+that can be checked without training. Each is resumable: the same recipe in the same folder goes
+on where it was killed, and a finished run is returned as it is.
+"""
+
+from __future__ import annotations
+
+__all__ = ["adapt", "build", "corpus_of", "evaluate", "train", "unlearn", "validate"]
+
+import dataclasses
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from peft import get_peft_model
+from pydantic import TypeAdapter, ValidationError
+
+from letheon import models, registry
+from letheon import recipe as recipes
+from letheon.adapters import BoundedLoraConfig
+from letheon.data.batch import pad_id
+from letheon.data.example import Corpus, Example
+from letheon.data.files import corpus_from_files
+from letheon.data.template import Encoded, Template
+from letheon.errors import RecipeError, nearest
+from letheon.folder import RunFolder, environment
+from letheon.metrics.records import Records
+from letheon.objectives.contract import Objective
+from letheon.recipe import Adapter, Choice, DataSource, ModelSource, Recipe
+from letheon.scoring import SETS, Scorer, read_records, write_records
+from letheon.training import loop
+
+Watch = Callable[[dict[str, Any]], None]
+
+
+class _Known(NamedTuple):
+    """A model that is compared with: where its checkpoint is, and its records by paraphrase set."""
+
+    source: ModelSource
+    records: Mapping[str, Records]
+
+
+def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> RunFolder:
+    """Train the model of a ``train`` recipe; writes ``merged/``, records and scores into ``out``.
+
+    Raises RecipeError, DataError, ModelError, FolderError for wrong input before anything is
+    written, DivergedError or StorageError at run time.
+    """
+    corpus = corpus_of(recipe.data)
+    folder = RunFolder(out)
+    objective = build("letheon.objectives", recipe.objective)
+    loaded = _made_or_loaded(recipe, corpus)
+    rows = _training_rows(recipe, corpus, loaded.tokenizer)
+    if _begin(folder, recipe, corpus, loaded.checksum):
+        return folder
+    seconds = _fit(recipe, loaded.model, objective, rows, folder, None, watch)
+    with folder.replacing(RunFolder.MERGED) as fresh:
+        models.save(loaded.model, loaded.tokenizer, fresh)
+    scorer = _scorer(recipe, loaded, corpus)
+    for which in SETS:
+        write_records(folder, which, scorer.records(loaded.model, which, folder, watch))
+    role = "target" if "forget" in recipe.train_on else "gold"
+    _finish(folder, recipe, scorer.scores(read_records(folder, "scoring"), None), role, seconds)
+    return folder
+
+
+def unlearn(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> RunFolder:
+    """Make the recipe's model forget; writes adapter, merged checkpoint, records and scores.
+
+    Models named by a recipe are trained first, beside ``out``, when they are not there yet. With
+    a gold model for scoring (and another for selection) the gate gives its verdict.
+    """
+    corpus = corpus_of(recipe.data)
+    objective = build("letheon.objectives", recipe.objective)
+    target = _known(recipe.model, recipe, corpus, out.parent, watch)
+    selection = _known(recipe.gold.selection, recipe, corpus, out.parent, watch)
+    scoring = _known(recipe.gold.scoring, recipe, corpus, out.parent, watch)
+    assert target is not None
+
+    folder = RunFolder(out)
+    loaded = models.load(target.source)
+    model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
+    scorer = _scorer(recipe, loaded, corpus)
+    rows = _unlearning_rows(recipe, corpus, loaded.tokenizer)
+    if _begin(folder, recipe, corpus, loaded.checksum):
+        return folder
+    probe = scorer.probe(target.records, selection.records if selection else None)
+    seconds = _fit(recipe, model, objective, rows, folder, probe, watch)
+
+    records = scorer.records(model, "scoring", folder, watch)
+    write_records(folder, "scoring", records)
+    _save(model, loaded.tokenizer, recipe, folder)
+    gold = scoring.records["scoring"] if scoring else None
+    second = selection.records["scoring"] if selection else None
+    payload = scorer.scores(records, gold)
+    if gold is not None and second is not None:
+        oracle = recipe.gold.selection == recipe.gold.scoring
+        payload |= scorer.verdict(records, target.records["scoring"], gold, second, oracle=oracle)
+    _finish(folder, recipe, payload, "method", seconds)
+    return folder
+
+
+def evaluate(recipe: Recipe, model: str, out: Path, *, watch: Watch = lambda e: None) -> RunFolder:
+    """Score the checkpoint at ``model`` on the recipe's data, against its gold model if it has one."""
+    corpus = corpus_of(recipe.data)
+    known = _known(recipe.gold.scoring, recipe, corpus, out.parent, watch)
+    loaded = models.load(ModelSource(path=model))
+    folder = RunFolder(out)
+    if _begin(folder, recipe, corpus, loaded.checksum):
+        return folder
+    scorer = _scorer(recipe, loaded, corpus)
+    began = time.perf_counter()
+    records = scorer.records(loaded.model, "scoring", folder, watch)
+    write_records(folder, "scoring", records)
+    payload = scorer.scores(records, known.records["scoring"] if known else None)
+    _finish(folder, recipe, payload, "method", time.perf_counter() - began)
+    return folder
+
+
+def validate(recipe: Recipe) -> list[str]:
+    """Check a recipe without training or writing; returns what was checked, one line each.
+
+    Raises what ``train`` or ``unlearn`` would raise before their first step.
+    """
+    corpus = corpus_of(recipe.data)
+    objective = build("letheon.objectives", recipe.objective)
+    lines = [
+        f"data: {corpus.name} {corpus.version}, {len(corpus.forget)} forget and "
+        f"{len(corpus.retain)} retain rows",
+        f"objective: {objective}",
+    ]
+    sources = {"model": recipe.model, "gold.selection": recipe.gold.selection}
+    sources["gold.scoring"] = recipe.gold.scoring
+    for name, source in sources.items():
+        if source is not None and source.recipe is not None:
+            child = _child(source, recipe)
+            lines.append(f"{name}: made by the recipe {child.name}, seed {child.seed}")
+            source = child.model
+        if source is not None and name == "model":
+            loaded = (
+                models.load(source)
+                if source.make is None
+                else models.make(source.make, _texts(corpus), seed=recipe.seed)
+            )
+            adapt(loaded.model, recipe.adapter, seed=recipe.seed)
+            count = sum(p.numel() for p in loaded.model.parameters())
+            lines.append(f"{name}: {loaded.model.config.model_type}, {count:,} parameters")
+    return lines
+
+
+def corpus_of(data: DataSource) -> Corpus:
+    """Load a benchmark's corpus or the user's own files."""
+    if data.benchmark is None:
+        return corpus_from_files(forget=data.forget, retain=data.retain, columns=data.columns)
+    load = registry.load("letheon.benchmarks", data.benchmark).load
+    params = dict(data.params) | ({"path": data.path} if data.path is not None else {})
+    valid = inspect.signature(load).parameters
+    for key in params:
+        if key not in valid:
+            raise RecipeError(
+                f"Unknown parameter of the benchmark {data.benchmark}.",
+                got=key,
+                remedy=nearest(key, valid),
+            )
+    corpus: Corpus = load(**params)
+    return corpus
+
+
+def build(package: str, choice: Choice) -> Objective:
+    """Make the object a ``{name, params}`` choice means, its params checked by its class.
+
+    Raises RecipeError for an unknown name or field, or a value of the wrong kind.
+    """
+    module = registry.load(package, choice.name)
+    kind: type[Objective] = module.OBJECTIVE
+    valid = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    for key in choice.params:
+        if key not in valid:
+            raise RecipeError(
+                f"Unknown parameter of {choice.name}.", got=key, remedy=nearest(key, valid)
+            )
+    try:
+        return TypeAdapter(kind).validate_python(choice.params)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RecipeError(
+            f"{choice.name}: {first['msg']}.",
+            got=f"{first['loc'][-1]} = {first['input']!r}",
+            remedy="Mend objective.params.",
+        ) from None
+
+
+def adapt(model: Any, adapter: Adapter | None, *, seed: int) -> Any:
+    """Put the recipe's adapter on ``model``; without one all its parameters train."""
+    if adapter is None:
+        return model
+    torch.manual_seed(seed)
+    given = {
+        "omega": adapter.omega,
+        "scale": adapter.scale,
+        "lora_alpha": adapter.alpha,
+        "target_modules": adapter.target_modules,
+    }
+    config = BoundedLoraConfig(
+        r=adapter.r,
+        bound=adapter.bound,
+        attention=adapter.attention,
+        task_type="CAUSAL_LM",
+        **{k: v for k, v in given.items() if v is not None},
+    )
+    return get_peft_model(model, config)
+
+
+def _known(
+    source: ModelSource | None, recipe: Recipe, corpus: Corpus, home: Path, watch: Watch
+) -> _Known | None:
+    if source is None:
+        return None
+    if source.recipe is None:
+        loaded = models.load(source)
+        scorer = _scorer(recipe, loaded, corpus)
+        return _Known(source, {s: scorer.records(loaded.model, s, None, watch) for s in SETS})
+    child = _child(source, recipe)
+    place = home / f"{child.name}-{child.fingerprint(corpus.checksums)[:10]}"
+    if not RunFolder(place).at(RunFolder.MANIFEST).is_file():
+        watch({"event": "phase", "name": f"train {child.name}, seed {child.seed}"})
+    folder = train(child, place, watch=watch)
+    records = {which: read_records(folder, which) for which in SETS}
+    return _Known(ModelSource(path=str(folder.at(RunFolder.MERGED))), records)
+
+
+def _child(source: ModelSource, parent: Recipe) -> Recipe:
+    """The training recipe of a model, on the parent's data."""
+    child = recipes.load(str(source.recipe))
+    changed: dict[str, Any] = {"data": parent.data, "template": parent.template}
+    if source.seed is not None:
+        changed["seed"] = source.seed
+    return child.model_copy(update=changed)
+
+
+def _made_or_loaded(recipe: Recipe, corpus: Corpus) -> models.Loaded:
+    if recipe.model.make is None:
+        return models.load(recipe.model)
+    return models.make(recipe.model.make, _texts(corpus), seed=recipe.seed)
+
+
+def _scorer(recipe: Recipe, loaded: models.Loaded, corpus: Corpus) -> Scorer:
+    template = Template(recipe.template, eos=corpus.eos)
+    return Scorer(loaded.tokenizer, template, corpus, recipe.evaluation)
+
+
+def _training_rows(recipe: Recipe, corpus: Corpus, tokenizer: Any) -> loop.Rows:
+    learn = [e for role in recipe.train_on for e in getattr(corpus, role)]
+    return loop.Rows([], _encode(learn, recipe, corpus, tokenizer), pad_id(tokenizer))
+
+
+def _unlearning_rows(recipe: Recipe, corpus: Corpus, tokenizer: Any) -> loop.Rows:
+    return loop.Rows(
+        _encode(corpus.forget, recipe, corpus, tokenizer),
+        _encode(corpus.retain, recipe, corpus, tokenizer),
+        pad_id(tokenizer),
+    )
+
+
+def _encode(examples: Any, recipe: Recipe, corpus: Corpus, tokenizer: Any) -> list[Encoded]:
+    template = Template(recipe.template, eos=corpus.eos)
+    return [template.encode(tokenizer, e.question, e.answer, e.facts) for e in examples]
+
+
+def _texts(corpus: Corpus) -> list[str]:
+    seen: dict[str, None] = {}
+    every: list[Example] = [*corpus.forget, *corpus.retain, *corpus.background]
+    for example in [*every, *(e for split in corpus.evaluation.values() for e in split)]:
+        seen[f"Question: {example.question}\nAnswer: {example.answer}"] = None
+    return list(seen)
+
+
+def _begin(folder: RunFolder, recipe: Recipe, corpus: Corpus, checksum: str) -> bool:
+    """Claim the folder; True when the run in it is finished."""
+    folder.claim(recipe.fingerprint({**corpus.checksums, "model": checksum}))
+    if folder.at(RunFolder.MANIFEST).is_file():
+        return True
+    folder.write_text(RunFolder.RECIPE, recipes.dump(recipe))
+    folder.write_json(RunFolder.ENVIRONMENT, _environment(recipe, corpus, checksum))
+    return False
+
+
+def _environment(recipe: Recipe, corpus: Corpus, checksum: str) -> dict[str, Any]:
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return environment() | {
+        "accelerator": gpu,
+        "threads": torch.get_num_threads(),
+        "seed": recipe.seed,
+        "data": dict(corpus.checksums),
+        "model": checksum,
+    }
+
+
+def _fit(
+    recipe: Recipe,
+    model: Any,
+    objective: Objective,
+    rows: loop.Rows,
+    folder: RunFolder,
+    probe: loop.Probe | None,
+    watch: Watch,
+) -> float:
+    """Run the loop; returns its seconds over all resumes."""
+    checkpoint = folder.at(RunFolder.CHECKPOINTS) / "last.pt"
+    began = time.perf_counter()
+
+    def note(event: dict[str, Any]) -> None:
+        if event["event"] == "resume":
+            folder.truncate_progress(event["step"])
+        else:
+            folder.append_progress(event)
+        watch(event)
+
+    outcome = loop.run(
+        model,
+        objective,
+        rows,
+        recipe.training,
+        seed=recipe.seed,
+        probe=probe,
+        watch=note,
+        checkpoint=checkpoint,
+    )
+    seconds = time.perf_counter() - began
+    note({"event": "phase", "name": "training", "seconds": round(seconds, 2)})
+    note({"event": "kept", "step": outcome.kept, "scores": dict(outcome.scores)})
+    return sum(e["seconds"] for e in folder.progress() if e.get("name") == "training")
+
+
+def _save(model: Any, tokenizer: Any, recipe: Recipe, folder: RunFolder) -> None:
+    if recipe.adapter is not None:
+        with folder.replacing(RunFolder.ADAPTER) as fresh:
+            model.save_pretrained(fresh)
+    if recipe.merged or recipe.adapter is None:
+        whole = model.merge_and_unload() if recipe.adapter is not None else model
+        with folder.replacing(RunFolder.MERGED) as fresh:
+            models.save(whole, tokenizer, fresh)
+
+
+def _finish(
+    folder: RunFolder, recipe: Recipe, payload: Mapping[str, Any], role: str, seconds: float
+) -> None:
+    steps = [e for e in folder.progress() if e["event"] == "step"]
+    folder.write_json(
+        RunFolder.SCORES,
+        {
+            "schema": 1,
+            "run": {
+                "name": recipe.name,
+                "role": role,
+                "method": recipe.objective.name if role == "method" else role,
+                "bound": recipe.adapter.bound if recipe.adapter else None,
+                "seed": recipe.seed,
+                "oracle": False,
+                "cost": {
+                    "seconds": round(seconds, 2),
+                    "peak_bytes": int(np.max([e["peak_bytes"] for e in steps], initial=0)),
+                },
+            },
+            "gate": None,
+            **payload,
+        },
+    )
+    folder.write_manifest()

@@ -1,0 +1,286 @@
+"""The loop: rows -> one forward pass -> objective -> step -> diagnostics -> probe.
+
+It trains targets and gold models (objective ``finetune``) and unlearns; there is no other loop.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Outcome", "Rows", "run"]
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from letheon.adapters import weight_change
+from letheon.data.batch import Batch, collate
+from letheon.data.template import Encoded
+from letheon.errors import DivergedError, InputError
+from letheon.objectives.contract import LossTerms, Objective, State, Unit
+from letheon.recipe import Training
+from letheon.training.checkpoint import Best, Checkpoint, load_trained, trained_state
+from letheon.training.forward import Untouched, answer_views, has_adapter
+from letheon.training.pairing import Pairing, shards
+from letheon.training.rules import due, learning_rate, rank, stop_reason
+
+Probe = Callable[[Any], Mapping[str, float]]
+Watch = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded rows of both sides; a side an objective does not need may be empty."""
+
+    forget: list[Encoded]
+    retain: list[Encoded]
+    pad_id: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: ``steps`` done, why, and the ``kept`` step whose parameters stayed."""
+
+    steps: int
+    reason: str
+    kept: int
+    scores: Mapping[str, float]
+
+
+def run(
+    model: Any,
+    objective: Objective,
+    rows: Rows,
+    training: Training,
+    *,
+    seed: int = 0,
+    probe: Probe | None = None,
+    watch: Watch = lambda event: None,
+    checkpoint: Path | None = None,
+    accelerator: Accelerator | None = None,
+) -> Outcome:
+    """Train ``model`` in place under ``objective`` and return how it ended.
+
+    ``model`` is a causal language model, with a PEFT adapter (only the adapter trains) or without
+    (every parameter that requires a gradient trains). ``probe(model)`` gives scores to stop and
+    select by; ``watch`` receives one event a step (see docs/design/0001-contracts.md);
+    ``checkpoint`` names the file a killed run resumes from.
+
+    Raises DivergedError when a loss or gradient is not finite, naming step and term (the last
+    good checkpoint stays), InputError when the rows do not suit the objective.
+    """
+    accelerator = accelerator or Accelerator(mixed_precision=training.mixed_precision)
+    pairing = _pairing(objective, rows, training, accelerator, seed)
+    steps = training.steps or pairing.steps(training.epochs or 1)
+    model.to(accelerator.device)
+
+    untouched = Untouched(model, objective.needs)
+    untouched.cache(rows.forget, pad_id=rows.pad_id)
+    if untouched.holds_copy:
+        watch({"event": "note", "text": "the objective needs a second copy of the full model"})
+
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad],
+        lr=training.lr,
+        betas=training.betas,
+        weight_decay=training.weight_decay,
+    )
+    saved = Checkpoint.load(checkpoint) if checkpoint and checkpoint.is_file() else None
+    start, state, best = 0, objective.init(seed), None
+    if saved is not None:
+        saved.restore(model, optimizer)
+        start, state, best = saved.step, saved.state, saved.best
+    watch({"event": "resume", "step": start})
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+
+    reason = "steps"
+    for step in range(start, steps):
+        began = time.perf_counter()
+        lr = learning_rate(training, step, steps)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+
+        wrapped.train()
+        micro = _micro_batches(rows, pairing.step(step), training, accelerator)
+        counts = _global_counts(rows, pairing.step(step))
+        optimizer.zero_grad()
+        shares: dict[str, torch.Tensor] = {}
+        for k, (forget, retain) in enumerate(micro):
+            batch = collate(
+                [*(rows.forget[i] for i in forget), *(rows.retain[i] for i in retain)],
+                pad_id=rows.pad_id,
+            ).to(accelerator.device)
+            last = k == len(micro) - 1
+            with nullcontext() if last else accelerator.no_sync(wrapped):
+                terms = _terms(wrapped, untouched, objective, batch, forget, state, accelerator)
+                accelerator.backward(terms.total(counts) * accelerator.num_processes)
+            for name, share in terms.shares(counts).items():
+                shares[name] = shares.get(name, torch.zeros_like(share)) + share
+        values = _global_values(shares, accelerator, step)
+        grad_norm = _clip(model, training.max_grad_norm, accelerator, step)
+        optimizer.step()
+        state = objective.update(state, values)
+
+        done = step + 1
+        watch(_step_event(done, values, grad_norm, lr, counts, time.perf_counter() - began))
+        if has_adapter(model) and (done % training.weights_every == 0 or done == steps):
+            watch({"event": "weights", "step": done, "matrices": weight_change(model)})
+        stop = None
+        if probe is not None and due(done, training.probe_every, steps):
+            scores = dict(probe(model))
+            key = rank(training.select, scores)
+            better = training.select is not None and (best is None or key > best.rank)
+            if better:
+                best = Best(key, done, scores, trained_state(model))
+            watch({"event": "probe", "step": done, "scores": scores, "best": better})
+            stop = stop_reason(training.stop_at, training.stop_below, scores)
+        if checkpoint and (stop or due(done, training.checkpoint_every, steps)):
+            Checkpoint(done, trained_state(model), optimizer.state_dict(), state, best).save(
+                checkpoint
+            )
+        if stop:
+            reason, steps = stop, done
+            break
+
+    if best is not None:
+        load_trained(model, best.params)
+    watch({"event": "stop", "step": steps, "reason": reason})
+    return Outcome(steps, reason, best.step if best else steps, best.scores if best else {})
+
+
+def _pairing(
+    objective: Objective, rows: Rows, training: Training, accelerator: Accelerator, seed: int
+) -> Pairing:
+    needs = objective.needs
+    for side, wanted, have in (
+        ("forget", needs.forget, rows.forget),
+        ("retain", needs.retain, rows.retain),
+    ):
+        if wanted and not have:
+            raise InputError(
+                f"The objective {type(objective).__name__} needs {side} rows.",
+                got="none",
+                remedy=f"Give data with a {side} side, or another objective.",
+            )
+    pairing = Pairing(
+        n_forget=len(rows.forget),
+        n_retain=len(rows.retain),
+        forget=training.batch_size if needs.forget else 0,
+        retain=(training.retain_batch_size or training.batch_size) if needs.retain else 0,
+        seed=seed,
+    )
+    pieces = training.accumulate * accelerator.num_processes
+    fewest = min(n for n in (pairing.forget, pairing.retain) if n)
+    if pieces > fewest:
+        raise InputError(
+            "A step's rows must reach every process and every accumulated piece.",
+            got=f"{fewest} rows for {pieces} pieces",
+            remedy="Raise training.batch_size or lower training.accumulate.",
+        )
+    return pairing
+
+
+def _micro_batches(
+    rows: Rows,
+    step: tuple[list[int], list[int]],
+    training: Training,
+    accelerator: Accelerator,
+) -> list[tuple[list[int], list[int]]]:
+    pieces = training.accumulate * accelerator.num_processes
+    forget = shards(step[0], lambda i: len(rows.forget[i].ids), pieces)
+    retain = shards(step[1], lambda i: len(rows.retain[i].ids), pieces)
+    first = accelerator.process_index * training.accumulate
+    return list(zip(forget, retain, strict=True))[first : first + training.accumulate]
+
+
+def _global_counts(rows: Rows, step: tuple[list[int], list[int]]) -> dict[Unit, int]:
+    # Every process knows the whole step, so global counts need no communication.
+    forget = [sum(rows.forget[i].answer) for i in step[0]]
+    retain = [sum(rows.retain[i].answer) for i in step[1]]
+    return {
+        "forget_token": sum(forget),
+        "forget_example": len(forget),
+        "retain_token": sum(retain),
+        "retain_example": len(retain),
+    }
+
+
+def _terms(
+    model: Any,
+    untouched: Untouched,
+    objective: Objective,
+    batch: Batch,
+    forget: list[int],
+    state: State,
+    accelerator: Accelerator,
+) -> LossTerms:
+    needs = objective.needs
+    with accelerator.autocast():
+        reference = untouched.reference(batch, forget)
+        both = answer_views(model, batch, hidden=needs.hidden)
+    first, second = both.split(len(forget))
+    return objective.loss(
+        first if needs.forget else None, second if needs.retain else None, reference, state
+    )
+
+
+def _global_values(
+    shares: dict[str, torch.Tensor], accelerator: Accelerator, step: int
+) -> dict[str, float]:
+    values = {k: float(accelerator.reduce(v, "sum")) for k, v in shares.items()}
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"The loss must stay finite; at step {step + 1} the term '{name}' does not.",
+                got=value,
+                remedy="Lower training.lr or the forget weight, or use a bounded adapter; the last "
+                "checkpoint is kept.",
+            )
+    return values
+
+
+def _clip(model: Any, limit: float | None, accelerator: Accelerator, step: int) -> float:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    norm = float(accelerator.clip_grad_norm_(trained, limit or math.inf))
+    if not math.isfinite(norm) and accelerator.scaler is None:
+        raise DivergedError(
+            f"The gradient must stay finite; at step {step + 1} its norm does not.",
+            got=norm,
+            remedy="Lower training.lr, set training.max_grad_norm, or use a bounded adapter; the "
+            "last checkpoint is kept.",
+        )
+    return norm
+
+
+def _step_event(
+    step: int,
+    values: Mapping[str, float],
+    grad_norm: float,
+    lr: float,
+    counts: Mapping[Unit, int],
+    seconds: float,
+) -> dict[str, Any]:
+    tokens = counts["forget_token"] + counts["retain_token"]
+    return {
+        "event": "step",
+        "step": step,
+        "terms": dict(values),
+        "grad_norm": grad_norm,
+        "lr": lr,
+        "answer_tokens_per_second": round(tokens / seconds, 1),
+        "peak_bytes": _peak_bytes(),
+    }
+
+
+def _peak_bytes() -> int:
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts in KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
