@@ -130,7 +130,7 @@ class Template:
             raise ModelError(
                 "Answers end with the end-of-sequence token, and this tokenizer has none.",
                 got=tokenizer.name_or_path or "an unnamed tokenizer",
-                remedy="Set the tokenizer's eos_token, or say that answers do not end (eos: false).",
+                remedy="Set the tokenizer's eos_token, or use answers without an end (eos: false).",
             )
         return [int(tokenizer.eos_token_id)]
 
