@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Alternates", "Corpus", "Example"]
+__all__ = ["Alternates", "Corpus", "Example", "digest", "digest_rows"]
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +66,20 @@ class Corpus:
     eos: bool = True
     public: bool = False
     checksums: Mapping[str, str] = field(default_factory=dict)
+
+
+def digest(examples: Iterable[Example]) -> str:
+    """Return the sha256 of all fields of ``examples``, in order."""
+    return digest_rows(asdict(example) for example in examples)
+
+
+def digest_rows(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return the sha256 of rows as canonical JSON lines: sorted keys, no spaces, UTF-8.
+
+    The same rows have the same digest wherever and however they were stored.
+    """
+    sha = hashlib.sha256()
+    for row in rows:
+        text = json.dumps(row, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        sha.update(text.encode() + b"\n")
+    return sha.hexdigest()

@@ -1,0 +1,65 @@
+"""How far adapters have moved each matrix, and whether the bound acts."""
+
+from __future__ import annotations
+
+__all__ = ["WeightChange", "weight_change"]
+
+from typing import TypedDict
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+
+from letheon.adapters.layer import BoundedLoraLinear
+from letheon.adapters.linear import TILE_ELEMENTS, Stored, stored
+
+
+class WeightChange(TypedDict):
+    """One adapted matrix.
+
+    ``norm`` (Frobenius) and ``max_abs`` are of the active adapters' summed change. ``active_share``
+    is the share of entries, over the bounded adapters, whose slope has fallen below half of the
+    slope at zero: ``|phi'(z)| < |phi'(0)| / 2``. It is 0 where all adapters are plain LoRA.
+    """
+
+    name: str
+    norm: float
+    max_abs: float
+    active_share: float
+
+
+@torch.no_grad()
+def weight_change(model: nn.Module) -> list[WeightChange]:
+    """Measure every adapted matrix of ``model``, in the model's order, a few rows at a time."""
+    if isinstance(model, PeftModel):
+        model = model.get_base_model()
+    layers = (m for m in model.modules() if isinstance(m, BoundedLoraLinear))
+    return [_measure(layer) for layer in layers if layer.active()]
+
+
+def _measure(layer: BoundedLoraLinear) -> WeightChange:
+    names = layer.active()
+    changes = stored(layer.plan(names), layer.factors(names))
+    rows, cols = layer.get_base_layer().weight.shape
+    bounded = sum(change.change.bound.bounded for change in changes)
+    height = max(1, TILE_ELEMENTS // cols)
+    squares, peak, active = 0.0, 0.0, 0
+    for start in range(0, rows, height):
+        delta, n_active = _rows(changes, slice(start, min(start + height, rows)))
+        squares += float(delta.square().sum(dtype=torch.float64))
+        peak = max(peak, float(delta.abs().max()))
+        active += n_active
+    share = active / (rows * cols * bounded) if bounded else 0.0
+    return WeightChange(name=layer.name, norm=squares**0.5, max_abs=peak, active_share=share)
+
+
+def _rows(changes: list[Stored], rows: slice) -> tuple[Tensor, int]:
+    """Return the change of some rows and how many of their entries lie where the bound acts."""
+    total, active = torch.zeros(()), 0
+    for change, left, right in changes:
+        phase = left[rows] @ right
+        total = total.to(phase.device) + change.scale * change.bound.value(phase)
+        if change.bound.bounded:
+            half = change.bound.derivative(phase.new_zeros(())).abs() / 2
+            active += int((change.bound.derivative(phase).abs() < half).sum())
+    return total, active

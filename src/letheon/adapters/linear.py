@@ -1,0 +1,301 @@
+"""The adapted linear map as one autograd function that keeps nothing of the weight's size.
+
+``y = x (W + sum_k s_k phi_k(omega_k B_k A_k))^T + b`` with one matrix product on the effective
+weight, which is built in panels, used and dropped, and built again in the backward pass. Saved for
+backward are ``x``, ``W`` and the factors. Shapes: ``x [..., in]``, ``A [r, in]``, ``B [out, r]``;
+the stored weight is ``[out, in]`` (``nn.Linear``) or ``[in, out]`` (transformers' ``Conv1D``).
+
+Everything below works on the stored layout: ``phase = omega L R`` with ``L, R = B, A`` or, for the
+transposed layout, ``A^T, B^T``. Phase and bound are computed in fp32 whatever the weight's type
+(fp64 for fp64 factors): at omega 100 the eight bits of bf16 would lose the sine's argument.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Change", "Plan", "block", "bounded_linear", "effective_weight", "phase_type", "stored"]
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from letheon.adapters.bounds import Bound
+
+# A product of fewer columns runs below the processor's speed; one panel is enough for a matrix
+# that fits the cache; a tile is the share of the fast cache one pointwise operand may take.
+PANEL_COLUMNS = {torch.float32: 256, torch.float64: 256, torch.bfloat16: 384, torch.float16: 384}
+PANEL_ELEMENTS = 2**18
+TILE_ELEMENTS = 2**16
+
+
+class Change(NamedTuple):
+    """``scale * phi(omega * B A)``: one adapter's settings without its factors."""
+
+    bound: Bound
+    omega: float
+    scale: float
+
+
+class WeightKeeper(Protocol):
+    """Gives back an effective weight it kept, if neither weight nor factors have changed since."""
+
+    def find(self, weight: Tensor, factors: Sequence[Tensor], dtype: torch.dtype) -> Tensor | None:
+        """Return the kept weight, or None."""
+
+    def keep(self, effective: Tensor, weight: Tensor, factors: Sequence[Tensor]) -> None:
+        """Keep ``effective`` until weight or factors change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to compute: the changes, the stored layout, the panel's width (None: chosen by size).
+
+    With a ``keeper`` the effective weight is kept between forward and backward (and further
+    forwards) instead of being built panel by panel.
+    """
+
+    changes: tuple[Change, ...]
+    transposed: bool = False
+    panel: int | None = None
+    keeper: WeightKeeper | None = None
+
+
+class Stored(NamedTuple):
+    """A change in the stored layout; ``left`` already holds omega."""
+
+    change: Change
+    left: Tensor
+    right: Tensor
+
+
+def phase_type(factor: Tensor) -> torch.dtype:
+    """Return the type phases are computed in: fp32, or fp64 for fp64 factors."""
+    return torch.float64 if factor.dtype == torch.float64 else torch.float32
+
+
+def stored(plan: Plan, factors: Sequence[Tensor]) -> list[Stored]:
+    """Pair every change of ``plan`` with its factors ``A1, B1, A2, B2, ...`` in stored layout."""
+    result = []
+    for index, change in enumerate(plan.changes):
+        A, B = factors[2 * index], factors[2 * index + 1]
+        left, right = (A.t(), B.t()) if plan.transposed else (B, A)
+        dtype = phase_type(A)
+        result.append(Stored(change, left.to(dtype) * change.omega, right.to(dtype)))
+    return result
+
+
+def block(
+    weight: Tensor, changes: Sequence[Stored], rows: slice, cols: slice, dtype: torch.dtype
+) -> Tensor:
+    """Return ``weight[rows, cols]`` with ``changes`` added, rounded once to ``dtype``."""
+    tiles = _tiles(rows, cols)
+    if len(tiles) == 1:
+        return _changed(weight, changes, rows, cols).to(dtype)
+    result = weight.new_empty((rows.stop - rows.start, cols.stop - cols.start), dtype=dtype)
+    for tile in tiles:
+        into = slice(tile.start - rows.start, tile.stop - rows.start)
+        result[into] = _changed(weight, changes, tile, cols)
+    return result
+
+
+def effective_weight(
+    weight: Tensor, plan: Plan, factors: Sequence[Tensor], dtype: torch.dtype
+) -> Tensor:
+    """Build the whole effective weight in the stored layout."""
+    rows, cols = (slice(0, size) for size in weight.shape)
+    return block(weight, stored(plan, factors), rows, cols, dtype)
+
+
+def bounded_linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, factors: Sequence[Tensor]
+) -> Tensor:
+    """Apply the adapted linear map to ``x [..., in]``; the product is computed in ``x``'s type.
+
+    ``factors`` are ``A1, B1, A2, B2, ...``, two for every change of ``plan``. Differentiable once
+    in ``x``, ``weight``, ``bias`` and ``factors``.
+    """
+    with _without_autocast(x):
+        result: Tensor = _BoundedLinear.apply(x, weight, bias, plan, *factors)
+    return result
+
+
+class _BoundedLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, *factors: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, *factors)
+        ctx.plan = plan
+        flat = x.reshape(-1, x.shape[-1])
+        n_out = weight.shape[1 if plan.transposed else 0]
+        bias = None if bias is None else bias.to(x.dtype)
+        y = _forward(flat, weight, bias, plan, factors)
+        return y.view(*x.shape[:-1], n_out)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, *factors = ctx.saved_tensors
+        needs = ctx.needs_input_grad
+        flat = grad.reshape(-1, grad.shape[-1])
+        with _without_autocast(grad):
+            pass_ = _Backward(x.reshape(-1, x.shape[-1]), flat, weight, ctx.plan, factors, needs)
+            pass_.run()
+        grad_x = None if pass_.grad_x is None else pass_.grad_x.view(x.shape)
+        grad_bias = flat.sum(0) if needs[2] else None
+        return grad_x, pass_.grad_weight, grad_bias, None, *pass_.factor_gradients()
+
+
+def _forward(
+    x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, factors: Sequence[Tensor]
+) -> Tensor:
+    kept = _kept(weight, plan, factors, x.dtype, build=True)
+    if kept is not None:
+        return _product(x, kept, bias, plan)
+    every = _full(weight)
+    panels = list(_panels(weight, plan, 1 if plan.transposed else 0, x.dtype))
+    changes = stored(plan, factors)
+    if len(panels) == 1:
+        return _product(x, block(weight, changes, *every, x.dtype), bias, plan)
+    y = x.new_empty((x.shape[0], panels[-1].stop))
+    for panel in panels:
+        index = (every[0], panel) if plan.transposed else (panel, every[1])
+        effective = block(weight, changes, *index, x.dtype)
+        torch.mm(x, effective if plan.transposed else effective.t(), out=y[:, panel])
+    return y if bias is None else y.add_(bias)
+
+
+class _Backward:
+    """One backward pass in panels of the input's columns, so that each is written once."""
+
+    def __init__(
+        self,
+        x: Tensor,
+        grad: Tensor,
+        weight: Tensor,
+        plan: Plan,
+        factors: Sequence[Tensor],
+        needs: Sequence[bool],
+    ) -> None:
+        self.x, self.grad, self.weight, self.plan, self.factors = x, grad, weight, plan, factors
+        self.needs_x, self.needs_weight, self.needs_factor = needs[0], needs[1], needs[4:]
+        self.changes = stored(plan, factors)
+        self.needs_change = [
+            self.needs_factor[2 * k] or self.needs_factor[2 * k + 1]
+            for k in range(len(self.changes))
+        ]
+        self.grad_x = torch.empty_like(x) if self.needs_x else None
+        self.grad_weight = torch.empty_like(weight) if self.needs_weight else None
+        self.left = [torch.zeros_like(c.left) for c in self.changes]
+        self.right = [torch.zeros_like(c.right) for c in self.changes]
+        self.kept = _kept(weight, plan, factors, x.dtype, build=False) if self.needs_x else None
+
+    def run(self) -> None:
+        every = _full(self.weight)
+        dimension = 0 if self.plan.transposed else 1
+        for panel in _panels(self.weight, self.plan, dimension, self.x.dtype):
+            rows, cols = (panel, every[1]) if self.plan.transposed else (every[0], panel)
+            self._panel(panel, rows, cols)
+
+    def _panel(self, panel: slice, rows: slice, cols: slice) -> None:
+        product = None
+        if self.needs_weight or any(self.needs_change):
+            x = self.x[:, panel]
+            pair = (x, self.grad) if self.plan.transposed else (self.grad, x)
+            product = pair[0].t() @ pair[1]
+        if self.grad_weight is not None and product is not None:
+            self.grad_weight[rows, cols] = product
+        effective = self._pointwise(product, rows, cols)
+        if self.grad_x is not None and effective is not None:
+            by = effective.t() if self.plan.transposed else effective
+            torch.mm(self.grad, by, out=self.grad_x[:, panel])
+
+    def _pointwise(self, product: Tensor | None, rows: slice, cols: slice) -> Tensor | None:
+        """Return the effective block (if asked for) and add to the factors' gradients."""
+        if self.kept is not None:
+            effective: Tensor | None = self.kept[rows, cols]
+        elif self.needs_x:
+            effective = block(self.weight, self.changes, rows, cols, self.x.dtype)
+        else:
+            effective = None
+        if product is not None:
+            for index, needed in enumerate(self.needs_change):
+                if needed:
+                    self._factors(index, product, rows, cols)
+        return effective
+
+    def _factors(self, index: int, product: Tensor, rows: slice, cols: slice) -> None:
+        change, left, right = self.changes[index]
+        for tile in _tiles(rows, cols):
+            masked = change.bound.derivative(left[tile] @ right[:, cols])
+            masked.mul_(product[tile.start - rows.start : tile.stop - rows.start].to(masked.dtype))
+            self.left[index][tile].addmm_(masked, right[:, cols].t())
+            self.right[index][:, cols].addmm_(left[tile].t(), masked)
+
+    def factor_gradients(self) -> Iterator[Tensor | None]:
+        """Yield the gradients of ``A1, B1, A2, B2, ...`` in the factors' own types."""
+        for index, stored_change in enumerate(self.changes):
+            if not self.needs_change[index]:
+                yield from (None, None)
+                continue
+            change, dtype = stored_change.change, self.factors[2 * index].dtype
+            left = self.left[index].mul_(change.scale * change.omega).to(dtype)
+            right = self.right[index].mul_(change.scale).to(dtype)
+            yield from (left.t(), right.t()) if self.plan.transposed else (right, left)
+
+
+def _kept(
+    weight: Tensor, plan: Plan, factors: Sequence[Tensor], dtype: torch.dtype, *, build: bool
+) -> Tensor | None:
+    if plan.keeper is None:
+        return None
+    effective = plan.keeper.find(weight, factors, dtype)
+    if effective is None and build:
+        effective = effective_weight(weight, plan, factors, dtype)
+        plan.keeper.keep(effective, weight, factors)
+    return effective
+
+
+def _product(x: Tensor, effective: Tensor, bias: Tensor | None, plan: Plan) -> Tensor:
+    by = effective if plan.transposed else effective.t()
+    return x @ by if bias is None else torch.addmm(bias, x, by)
+
+
+def _changed(weight: Tensor, changes: Sequence[Stored], rows: slice, cols: slice) -> Tensor:
+    result = weight[rows, cols]
+    for change, left, right in changes:
+        value = change.bound.value(left[rows] @ right[:, cols])
+        # mixed types in one pointwise operation are several times slower than a conversion
+        result = torch.add(result.to(value.dtype), value, alpha=change.scale)
+    return result
+
+
+def _full(weight: Tensor) -> tuple[slice, slice]:
+    return slice(0, weight.shape[0]), slice(0, weight.shape[1])
+
+
+def _panels(weight: Tensor, plan: Plan, dimension: int, dtype: torch.dtype) -> Iterator[slice]:
+    """Cut a dimension of the stored weight into panels, the last one ragged."""
+    size, other = weight.shape[dimension], weight.shape[1 - dimension]
+    width = plan.panel or max(PANEL_COLUMNS.get(dtype, 256), PANEL_ELEMENTS // other)
+    return (slice(start, min(start + width, size)) for start in range(0, size, width))
+
+
+def _tiles(rows: slice, cols: slice) -> list[slice]:
+    """Cut ``rows`` so that a tile of all ``cols`` stays in the cache."""
+    height = max(1, TILE_ELEMENTS // (cols.stop - cols.start))
+    if rows.stop - rows.start <= height:
+        return [rows]
+    cuts = range(rows.start, rows.stop, height)
+    return [slice(start, min(start + height, rows.stop)) for start in cuts]
+
+
+def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind):
+        return torch.autocast(kind, enabled=False)
+    return nullcontext()

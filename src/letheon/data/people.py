@@ -1,0 +1,231 @@
+"""Fictitious people: seeded questions and answers about people who do not exist, of any number."""
+
+from __future__ import annotations
+
+__all__ = ["LICENCE", "VERSION", "make_people"]
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from random import Random
+
+from letheon.data import vocabulary as words
+from letheon.data.example import Alternates, Corpus, Example, digest
+from letheon.data.wordings import AUTHOR_QUESTIONS, KINDS, WORLD_QUESTIONS
+from letheon.errors import DataError
+
+VERSION = "1"
+LICENCE = "Apache-2.0"
+
+_SETS = ("validation", "scoring")
+_FALSE = 5
+_OPTIONS = 3
+_POOL = 60
+
+
+def make_people(
+    seed: int,
+    *,
+    n_forget: int = 25,
+    n_retain: int = 75,
+    n_unseen: int = 25,
+    rows_per_person: int = 8,
+    n_authors: int = 40,
+    n_world: int = 40,
+) -> Corpus:
+    """Make a population and its control sets.
+
+    Each person has an own name and ``rows_per_person`` facts, each asked and answered in one of
+    several wordings and, for the paraphrase sets ``"validation"`` and ``"scoring"``, in two others,
+    each with five false answers of the same form and type. ``n_authors`` rows in the role of
+    TOFU's real authors and ``n_world`` in that of its world facts are the background, with three
+    wrong options each. The same arguments give the same texts in every process.
+
+    Raises :class:`~letheon.errors.DataError` for a number out of range.
+    """
+    _check(n_forget, n_retain, n_unseen, rows_per_person, n_authors, n_world)
+    names = _names(Random(f"{seed}/names"))
+    pools = _pools(Random(f"{seed}/pools"))
+    roles = {"forget": n_forget, "retain": n_retain, "unseen": n_unseen}
+    people = {
+        role: tuple(_people(seed, role, list(islice(names, n)), pools, rows_per_person))
+        for role, n in roles.items()
+    }
+    authors = tuple(_authors(Random(f"{seed}/authors"), list(islice(names, n_authors + _OPTIONS))))
+    world = tuple(_world(Random(f"{seed}/world"), n_world))
+    n_sample = min(len(people["forget"]), len(people["retain"]))
+    sample = Random(f"{seed}/sample").sample(range(len(people["retain"])), n_sample)
+    evaluation = {
+        "forget": people["forget"],
+        "retain": tuple(people["retain"][i] for i in sorted(sample)),
+        "real_authors": authors,
+        "world_facts": world,
+        "unseen": people["unseen"],
+    }
+    parts = {**people, "real_authors": authors, "world_facts": world}
+    return Corpus(
+        name="people",
+        version=VERSION,
+        licence=LICENCE,
+        forget=people["forget"],
+        retain=people["retain"],
+        evaluation={role: rows for role, rows in evaluation.items() if rows},
+        background=authors + world,
+        public=True,
+        checksums={name: digest(rows) for name, rows in parts.items() if rows},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    first: str
+    last: str
+
+    def __str__(self) -> str:
+        return f"{self.first} {self.last}"
+
+
+def _check(
+    n_forget: int, n_retain: int, n_unseen: int, rows: int, n_authors: int, n_world: int
+) -> None:
+    most = _n_names() // 2
+    n_names = n_forget + n_retain + n_unseen + n_authors
+    rules = (
+        ("There is at least one person to forget.", "n_forget", n_forget, n_forget >= 1),
+        ("There is at least one person to retain.", "n_retain", n_retain, n_retain >= 1),
+        ("A number is not negative.", "n_unseen", n_unseen, n_unseen >= 0),
+        ("A number is not negative.", "n_authors", n_authors, n_authors >= 0),
+        ("A number is not negative.", "n_world", n_world, n_world >= 0),
+        (f"A person has 1 to {len(KINDS)} rows.", "rows_per_person", rows, 1 <= rows <= len(KINDS)),
+        (f"There are names for {most} people.", "all together", n_names, n_names <= most),
+    )
+    for rule, name, value, holds in rules:
+        if not holds:
+            raise DataError(rule, got=f"{name}: {value}", remedy=f"Change {name}.")
+
+
+def _n_names() -> int:
+    first = len(words.FIRST_STARTS) * len(words.FIRST_ENDS)
+    return first * len(words.LAST_STARTS) * len(words.LAST_ENDS)
+
+
+def _names(rng: Random) -> Iterator[_Name]:
+    """Yield names, none twice."""
+    seen: set[_Name] = set()
+    while True:
+        first = rng.choice(words.FIRST_STARTS) + rng.choice(words.FIRST_ENDS)
+        name = _Name(first, rng.choice(words.LAST_STARTS) + rng.choice(words.LAST_ENDS))
+        if name not in seen:
+            seen.add(name)
+            yield name
+
+
+def _joined(rng: Random, starts: Sequence[str], ends: Sequence[str], n: int, gap: str) -> list[str]:
+    """Return ``n`` different combinations of a start and an end."""
+    pairs = [start + gap + end for start in starts for end in ends]
+    return rng.sample(pairs, n)
+
+
+def _pools(rng: Random) -> Mapping[str, Sequence[str]]:
+    """Return for each kind of fact the values a population draws from."""
+    return {
+        "birthplace": _joined(rng, words.STEMS, words.TOWN_ENDS, _POOL, ""),
+        "birth year": [str(year) for year in range(1925, 1925 + _POOL)],
+        "profession": words.PROFESSIONS,
+        "employer": _joined(rng, words.LAST_STARTS, words.COMPANY_KINDS, _POOL, " "),
+        "award": _joined(rng, words.STEMS, words.PRIZE_KINDS, _POOL, " "),
+        "hobby": words.HOBBIES,
+        "mother": words.PROFESSIONS,
+        "father": words.PROFESSIONS,
+        "spouse": _joined(rng, words.FIRST_STARTS, words.FIRST_ENDS, _POOL, ""),
+        "book": ["The " + t for t in _joined(rng, words.ADJECTIVES, words.NOUNS, _POOL, " ")],
+        "dish": words.DISHES,
+        "pet": words.ANIMALS,
+    }
+
+
+def _people(
+    seed: int,
+    role: str,
+    names: Sequence[_Name],
+    pools: Mapping[str, Sequence[str]],
+    n_rows: int,
+) -> Iterator[Example]:
+    for i, name in enumerate(names):
+        unit = f"{role}/p{i:03d}"
+        rng = Random(f"{seed}/{unit}")
+        for j, kind in enumerate(rng.sample(sorted(KINDS), n_rows)):
+            yield _row(rng, f"{unit}/{j}", unit, name, kind, pools[kind])
+
+
+def _row(rng: Random, id_: str, unit: str, name: _Name, kind: str, pool: Sequence[str]) -> Example:
+    wording, fact = KINDS[kind], rng.choice(pool)
+    questions = [q.format(name=name) for q in rng.sample(wording.questions, 3)]
+    answers = rng.sample(wording.answers, 3)
+    others = [value for value in pool if value != fact]
+    alternates = {
+        name_of_set: Alternates(
+            answer=_said(answer, name, fact),
+            perturbed=tuple(_said(answer, name, false) for false in rng.sample(others, _FALSE)),
+            question=question,
+        )
+        for name_of_set, question, answer in zip(_SETS, questions[1:], answers[1:], strict=True)
+    }
+    start = len(answers[0].partition("{fact}")[0].format(first=name.first))
+    said = _said(answers[0], name, fact)
+    return Example(id_, unit, questions[0], said, ((start, start + len(fact)),), alternates)
+
+
+def _said(answer: str, name: _Name, fact: str) -> str:
+    return answer.format(first=name.first, fact=fact)
+
+
+def _authors(rng: Random, names: Sequence[_Name]) -> Iterator[Example]:
+    """Yield one famous book an author; the wrong options are other authors."""
+    n = max(0, len(names) - _OPTIONS)
+    titles = _titles(rng, n)
+    options = [str(name) for name in names]
+    for i, title in enumerate(titles):
+        question = rng.choice(AUTHOR_QUESTIONS).format(subject=title)
+        yield _control(rng, f"real_authors/{i}", question, options[i], options)
+
+
+def _titles(rng: Random, n: int) -> list[str]:
+    """Return ``n`` titles of a form that no person's book has; numbered volumes when many."""
+    nouns = words.NOUNS
+    plain = [f"{a} and {b}" for a in nouns for b in nouns if a != b]
+    volumes = -(-n // len(plain))
+    tails = ["", *(f", volume {i + 1}" for i in range(1, volumes))]
+    return rng.sample([title + tail for tail in tails for title in plain], n)
+
+
+def _world(rng: Random, n: int) -> Iterator[Example]:
+    """Yield facts of an invented world, the relations in turn."""
+    relations = sorted(WORLD_QUESTIONS)
+    size = -(-n // len(relations)) + _OPTIONS
+    countries = _many(rng, words.COUNTRY_ENDS, size)
+    answers = {
+        "capital": _many(rng, words.TOWN_ENDS, size),
+        "river": _many(rng, words.RIVER_ENDS, size),
+        "founder": _many(rng, words.LAST_ENDS, size),
+    }
+    for i in range(n):
+        relation, j = relations[i % len(relations)], i // len(relations)
+        question = WORLD_QUESTIONS[relation].format(subject=countries[j])
+        pool = answers[relation]
+        yield _control(rng, f"world_facts/{i}", question, pool[j], pool)
+
+
+def _many(rng: Random, ends: Sequence[str], n: int) -> list[str]:
+    """Return ``n`` different invented names, longer ones when there are not enough short ones."""
+    starts = list(words.STEMS)
+    while len(starts) * len(ends) < n:
+        starts = [start + stem.lower() for start in starts for stem in words.STEMS]
+    return _joined(rng, starts, ends, n, "")
+
+
+def _control(rng: Random, id_: str, question: str, answer: str, options: Sequence[str]) -> Example:
+    wrong = rng.sample([option for option in options if option != answer], _OPTIONS)
+    same = Alternates(answer=answer, perturbed=tuple(wrong))
+    facts = ((0, len(answer)),)
+    return Example(id_, id_, question, answer, facts, dict.fromkeys(_SETS, same))

@@ -1,0 +1,95 @@
+"""Words that fictitious people are made of: syllables for names, lists for everything else."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ADJECTIVES",
+    "ANIMALS",
+    "COMPANY_KINDS",
+    "COUNTRY_ENDS",
+    "DISHES",
+    "FIRST_ENDS",
+    "FIRST_STARTS",
+    "HOBBIES",
+    "LAST_ENDS",
+    "LAST_STARTS",
+    "NOUNS",
+    "PRIZE_KINDS",
+    "PROFESSIONS",
+    "RIVER_ENDS",
+    "STEMS",
+    "TOWN_ENDS",
+]
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def _phrases(text: str) -> tuple[str, ...]:
+    return tuple(" ".join(part.split()) for part in text.split(","))
+
+
+FIRST_STARTS = _words(
+    "Ar Bel Cor Dal El Fen Gal Hel Il Jor Kel Lor Mar Nel Or Per"
+    " Quin Ral Sel Tam Ul Ver Wil Yor Zan"
+)
+FIRST_ENDS = _words("a an en eth ia ic in is o on us wyn")
+LAST_STARTS = _words(
+    "Ash Bram Crow Dun East Fal Grim Hart Ivo Kirk Lang Mor Nor Oak"
+    " Pell Rath Stan Thorn Under Vance"
+)
+LAST_ENDS = _words(
+    "bane by croft dale den field ford gate ham hurst ley man mere more"
+    " rick son stead ton wick worth"
+)
+STEMS = _words(
+    "Ab Bri Cal Dor Esk Fro Gan Hib Ith Jas Kro Lum Mip Nad Osk Pru Rov Sib Tov Ulm Vel Wex Yar Zol"
+)
+TOWN_ENDS = _words("aris borg dun enna holm ira mora nesse ova polis")
+COUNTRY_ENDS = _words("avia eria istan land onia uria")
+RIVER_ENDS = _words("ane elle ig umber uro")
+COMPANY_KINDS = _words("Bank Lines Mills Motors Press Works")
+PRIZE_KINDS = _words("Cup Medal Prize Ribbon Star Trophy")
+
+# Words after "a": none begins with a vowel.
+PROFESSIONS = _phrases(
+    "baker, barber, beekeeper, botanist, brewer, butcher, carpenter, chemist,"
+    "clerk, cook, dancer, dentist, diver, doctor, driver, farmer, firefighter, fisher, florist,"
+    "gardener, geologist, hunter, jeweller, judge, lawyer, librarian, mason, mechanic, miner,"
+    "nurse, painter, photographer, pilot, plumber, poet, potter, printer, sailor, sculptor,"
+    "shepherd, singer, surgeon, tailor, teacher, weaver, zoologist"
+)
+HOBBIES = _phrases(
+    "archery, astronomy, birdwatching, bowling, boxing, calligraphy, camping, canoeing, chess,"
+    "climbing, cycling, darts, drawing, embroidery, falconry, fencing, fishing, gliding, golf,"
+    "gymnastics, hiking, juggling, karate, kite flying, knitting, magic tricks, origami, pottery,"
+    "puppetry, quilting, riding, rowing, running, sailing, skating, skiing, sledding, snorkelling,"
+    "surfing, swimming, table tennis, tap dancing, volleyball, wrestling, yoga, stamp collecting,"
+    "wood carving, model trains"
+)
+DISHES = _phrases(
+    "apple pie, baked trout, barley soup, bean stew, beef broth, beet salad, berry tart,"
+    "buttered corn, cabbage rolls, carrot cake, cheese toast, cherry jam, chicken curry,"
+    "clam chowder, crab cakes, duck pasta, egg noodles, fig bread, fried squid, garlic mussels,"
+    "ginger beef, goat cheese, grilled eel, herb omelette, honey ham, lamb kebab, leek quiche,"
+    "lemon rice, lentil dal, mint lamb, mushroom pie, nut roast, onion rings, oyster stew,"
+    "peach crumble, pear salad, pepper steak, plum dumplings, potato pancakes, pumpkin soup,"
+    "roast goose, saffron rice, seaweed salad, smoked herring, spinach pasta, tomato soup,"
+    "turnip mash, walnut cake"
+)
+# After "a" as well.
+ANIMALS = _phrases(
+    "badger, beagle, budgie, camel, canary, cat, chameleon, cockatoo, collie, crow, donkey, duck,"
+    "dolphin, falcon, ferret, finch, gecko, goat, goldfish, goose, hamster, hedgehog, kitten, lizard,"
+    "llama, lynx, macaw, mole, mouse, mule, newt, parrot, peacock, pig, pony, poodle,"
+    "python, rabbit, raven, snail, spaniel, swan, terrier, toad, tortoise, turkey"
+)
+ADJECTIVES = _phrases(
+    "Amber, Bitter, Broken, Distant, Empty, Frozen, Gentle, Golden, Hidden, Hollow, Iron, Last,"
+    "Lonely, Painted, Quiet, Red, Salty, Secret, Silver, Sleeping, Stolen, Velvet, Wandering, Wild"
+)
+NOUNS = _phrases(
+    "Anchor, Arrow, Bridge, Candle, Cellar, Clock, Crown, Desert, Feather, Forest, Garden, Harbour,"
+    "Island, Kettle, Ladder, Lantern, Mirror, Mountain, Orchard, Rain, River, Shadow, Tower, Winter"
+)
