@@ -7,7 +7,17 @@ on where it was killed, and a finished run is returned as it is.
 
 from __future__ import annotations
 
-__all__ = ["adapt", "build", "corpus_of", "evaluate", "train", "unlearn", "validate"]
+__all__ = [
+    "adapt",
+    "build",
+    "corpus_of",
+    "evaluate",
+    "merge",
+    "prepare",
+    "train",
+    "unlearn",
+    "validate",
+]
 
 import dataclasses
 import inspect
@@ -70,17 +80,30 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     return folder
 
 
-def unlearn(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> RunFolder:
+def prepare(recipe: Recipe, which: str, *, home: Path, watch: Watch = lambda event: None) -> None:
+    """Train the model that a recipe names by a recipe, unless it is in ``home`` already.
+
+    ``which``: ``model``, ``selection`` or ``scoring``.
+    """
+    source = recipe.model if which == "model" else getattr(recipe.gold, which)
+    _known(source, recipe, corpus_of(recipe.data), home, watch)
+
+
+def unlearn(
+    recipe: Recipe, out: Path, *, home: Path | None = None, watch: Watch = lambda event: None
+) -> RunFolder:
     """Make the recipe's model forget; writes adapter, merged checkpoint, records and scores.
 
-    Models named by a recipe are trained first, beside ``out``, when they are not there yet. With
-    a gold model for scoring (and another for selection) the gate gives its verdict.
+    Models named by a recipe are trained first, into ``home`` (default: beside ``out``), when they
+    are not there yet. With a gold model for scoring and another for selection the gate gives its
+    verdict.
     """
+    home = home or out.parent
     corpus = corpus_of(recipe.data)
     objective = build("letheon.objectives", recipe.objective)
-    target = _known(recipe.model, recipe, corpus, out.parent, watch)
-    selection = _known(recipe.gold.selection, recipe, corpus, out.parent, watch)
-    scoring = _known(recipe.gold.scoring, recipe, corpus, out.parent, watch)
+    target = _known(recipe.model, recipe, corpus, home, watch)
+    selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
+    scoring = _known(recipe.gold.scoring, recipe, corpus, home, watch)
     assert target is not None
 
     folder = RunFolder(out)
@@ -106,10 +129,18 @@ def unlearn(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> 
     return folder
 
 
-def evaluate(recipe: Recipe, model: str, out: Path, *, watch: Watch = lambda e: None) -> RunFolder:
-    """Score the checkpoint at ``model`` on the recipe's data, against its gold model if it has one."""
+def evaluate(
+    recipe: Recipe,
+    model: str,
+    out: Path,
+    *,
+    home: Path | None = None,
+    watch: Watch = lambda event: None,
+) -> RunFolder:
+    """Score the checkpoint ``model`` on the recipe's data, against its gold model if it has one."""
+    home = home or out.parent
     corpus = corpus_of(recipe.data)
-    known = _known(recipe.gold.scoring, recipe, corpus, out.parent, watch)
+    known = _known(recipe.gold.scoring, recipe, corpus, home, watch)
     loaded = models.load(ModelSource(path=model))
     folder = RunFolder(out)
     if _begin(folder, recipe, corpus, loaded.checksum):
@@ -318,6 +349,7 @@ def _fit(
     def note(event: dict[str, Any]) -> None:
         if event["event"] == "resume":
             folder.truncate_progress(event["step"])
+            folder.append_progress({"event": "plan", "steps": event["steps"]})
         else:
             folder.append_progress(event)
         watch(event)

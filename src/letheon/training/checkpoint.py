@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from letheon.errors import FolderError
-from letheon.folder import atomic
+from letheon.folder import replacing
 
 
 def trained_state(model: Any) -> dict[str, Tensor]:
@@ -61,7 +61,7 @@ class Checkpoint:
             self.rng["cuda"] = torch.cuda.get_rng_state()
         payload = {k: getattr(self, k) for k in ("step", "params", "optimizer", "state", "rng")}
         payload["best"] = None if self.best is None else vars(self.best)
-        with atomic(path) as temporary:
+        with replacing(path) as temporary:
             torch.save(payload, temporary)
 
     @classmethod

@@ -91,13 +91,14 @@ def run(
         lr=training.lr,
         betas=training.betas,
         weight_decay=training.weight_decay,
+        fused=True,
     )
     saved = Checkpoint.load(checkpoint) if checkpoint and checkpoint.is_file() else None
     start, state, best = 0, objective.init(seed), None
     if saved is not None:
         saved.restore(model, optimizer)
         start, state, best = saved.step, saved.state, saved.best
-    watch({"event": "resume", "step": start})
+    watch({"event": "resume", "step": start, "steps": steps})
     wrapped, optimizer = accelerator.prepare(model, optimizer)
 
     reason = "steps"

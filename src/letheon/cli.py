@@ -1,0 +1,262 @@
+"""The command line: parses and prints, nothing else."""
+
+from __future__ import annotations
+
+__all__ = ["app", "main"]
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from letheon.errors import FolderError, LetheonError
+
+app = typer.Typer(
+    name="letheon",
+    help="Make a trained transformer forget, keep the rest, and prove both.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeArg = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe's key.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="The run folder; default runs/NAME of the recipe.")
+]
+ModelsOption = Annotated[
+    Path | None,
+    typer.Option("--models", help="Where models named by recipes are kept; default beside --out."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
+
+
+def _example(text: str) -> str:
+    return f"Example: {text}"
+
+
+@app.command(epilog=_example("letheon demo --seed 1 --out demo-1"))
+def demo(
+    seed: Annotated[int, typer.Option(help="Of the population and of every model.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("letheon-demo"),
+    methods: Annotated[
+        str | None, typer.Option(help="Comma-separated, for example gd-lora,gd-sine.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make fictitious people, train on them, forget some of them, and show what was proven."""
+    from letheon import demo as module
+
+    chosen = methods.split(",") if methods else None
+    comparison = module.run(seed=seed, out=out, methods=chosen)
+    if as_json:
+        _json(comparison)
+    else:
+        _print_comparison(comparison)
+        typer.echo(f"\nreport: {out / 'report.html'}")
+
+
+@app.command(epilog=_example("letheon validate recipes/tofu_forget10_sine.yaml"))
+def validate(recipe: RecipeArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
+    """Check a recipe, its data and its models without training anything."""
+    from letheon import recipe as recipes
+    from letheon import run
+
+    lines = run.validate(recipes.load(recipe, set_ or []))
+    if as_json:
+        _json({"valid": True, "checked": lines})
+    else:
+        typer.echo("\n".join([*lines, "valid"]))
+
+
+@app.command(epilog=_example("letheon train recipes/tofu_target.yaml --out runs/target"))
+def train(
+    recipe: RecipeArg, set_: SetOption = None, out: OutOption = None, as_json: JsonOption = False
+) -> None:
+    """Train a target or gold model."""
+    from letheon import run, ui
+    from letheon import recipe as recipes
+
+    loaded = recipes.load(recipe, set_ or [])
+    with ui.watcher() as watch:
+        folder = run.train(loaded, out or Path("runs") / loaded.name, watch=watch)
+    _print_run(folder.path, as_json)
+
+
+@app.command(epilog=_example("letheon unlearn recipes/tofu_forget10_sine.yaml --set seed=1"))
+def unlearn(
+    recipe: RecipeArg,
+    set_: SetOption = None,
+    out: OutOption = None,
+    models: ModelsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a model forget. The same command goes on where a killed run stopped."""
+    from letheon import run, ui
+    from letheon import recipe as recipes
+
+    loaded = recipes.load(recipe, set_ or [])
+    with ui.watcher() as watch:
+        place = out or Path("runs") / loaded.name
+        folder = run.unlearn(loaded, place, home=models or place.parent, watch=watch)
+    _print_run(folder.path, as_json)
+
+
+@app.command(epilog=_example("letheon evaluate --tofu-log full.json --reference-log retain90.json"))
+def evaluate(
+    recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE]")] = None,
+    model: Annotated[str | None, typer.Option(help="The checkpoint to score.")] = None,
+    set_: SetOption = None,
+    out: OutOption = None,
+    models: ModelsOption = None,
+    tofu_log: Annotated[Path | None, typer.Option(help="An existing TOFU evaluation log.")] = None,
+    reference_log: Annotated[
+        Path | None, typer.Option(help="The log of the model that never saw the forget set.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a checkpoint on a recipe's data, or an existing TOFU evaluation log."""
+    if tofu_log is not None:
+        from letheon.benchmarks import tofu_log as module
+
+        _print_scores([s.to_json() for s in module.score_log(tofu_log, reference_log)], as_json)
+        return
+    if recipe is None or model is None:
+        raise FolderError(
+            "evaluate needs a recipe and --model, or --tofu-log.",
+            remedy="For example: letheon evaluate RECIPE --model runs/x/merged",
+        )
+    from letheon import recipe as recipes
+    from letheon import run, ui
+
+    loaded = recipes.load(recipe, set_ or [])
+    with ui.watcher() as watch:
+        place = out or Path("runs") / f"{loaded.name}-evaluation"
+        folder = run.evaluate(loaded, model, place, home=models or place.parent, watch=watch)
+    _print_run(folder.path, as_json)
+
+
+@app.command(epilog=_example("letheon compare runs/gd-lora runs/gd-sine --out runs/comparison"))
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...")],
+    out: Annotated[Path | None, typer.Option(help="Write comparison.json here.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put runs on the same target and gold models side by side."""
+    from letheon import compare as module
+
+    comparison = module.compare(runs, command=_command())
+    if out is not None:
+        module.write(comparison, out)
+    if as_json:
+        _json(comparison)
+    else:
+        _print_comparison(comparison)
+
+
+@app.command(epilog=_example("letheon report letheon-demo --markdown docs/results/demo.md"))
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...")],
+    markdown: Annotated[Path | None, typer.Option(help="Write Markdown tables here.")] = None,
+    title: Annotated[str | None, typer.Option(help="The page's title.")] = None,
+) -> None:
+    """Make the HTML page of run or comparison folders, or one Markdown page of them all."""
+    from letheon import compare as module
+
+    written = module.report(folders, markdown=markdown, title=title)
+    typer.echo("\n".join(str(path) for path in written))
+
+
+@app.command(epilog=_example("letheon merge runs/gd-sine --out merged"))
+def merge(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN")],
+    out: Annotated[Path, typer.Option(help="Where the ordinary checkpoint goes.")],
+    base: Annotated[str | None, typer.Option(help="The model it was made on.")] = None,
+) -> None:
+    """Fold a run's adapter into its model: an ordinary checkpoint without the knowledge."""
+    from letheon import run
+
+    typer.echo(str(run.merge(run_folder, out, base=base)))
+
+
+@app.command(name="list", epilog=_example("letheon list objectives"))
+def list_(
+    what: Annotated[str, typer.Argument(help="objectives, bounds, metrics or benchmarks.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List what can be named in a recipe, with one line each."""
+    from letheon import catalogue
+
+    found = catalogue.entries(what or None)
+    if as_json:
+        _json(found)
+        return
+    for kind, entries in found.items():
+        typer.echo(f"{kind}:")
+        for name, line in entries.items():
+            typer.echo(f"  {name:<22} {line}")
+
+
+def main() -> None:
+    """Run the command line; exit code 2 for wrong input, 1 for a failure at run time."""
+    try:
+        app()
+    except LetheonError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on from the last checkpoint", err=True)
+        sys.exit(1)
+
+
+def _command() -> str:
+    return " ".join(["letheon", *sys.argv[1:]])
+
+
+def _json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=1))
+
+
+def _print_run(folder: Path, as_json: bool) -> None:
+    from letheon.folder import RunFolder
+
+    scores = RunFolder(folder).read_json(RunFolder.SCORES)
+    if as_json:
+        _json(scores)
+        return
+    _print_scores(scores["scores"], as_json=False)
+    gate = scores.get("gate")
+    if gate is not None:
+        typer.echo("\nforgotten and kept: " + ("passed" if gate["passed"] else "not passed"))
+        for criterion in gate["criteria"]:
+            typer.echo(f"  {'ok  ' if criterion['passed'] else 'FAIL'} {criterion['words']}")
+    typer.echo(f"\nrun folder: {folder}")
+
+
+def _print_scores(scores: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        _json({"scores": scores})
+        return
+    from letheon.ui import number
+
+    arrows = {"up": "up", "down": "down", "gold": "to gold"}
+    for score in scores:
+        span = (
+            f"[{number(score['low'])}, {number(score['high'])}]" if score["low"] is not None else ""
+        )
+        typer.echo(
+            f"{score['name']:<34} {number(score['value']):>9} {span:<20} "
+            f"n={score['n']:<5} {arrows[score['direction']]}"
+        )
+
+
+def _print_comparison(comparison: dict[str, Any]) -> None:
+    from letheon import compare as module
+    from letheon.ui import console
+
+    module.show(comparison, console())

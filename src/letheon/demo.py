@@ -1,0 +1,231 @@
+"""The demo: fictitious people, a tiny model, five methods under one protocol, a verdict.
+
+Every setting below was fixed by ``bench/demo_search.py`` on other populations, with the same
+number of trials for each method; the search and what it found are in docs/experiments.md.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DEFAULT", "METHODS", "recipes", "run"]
+
+import multiprocessing
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, wait
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from letheon import compare, ui
+from letheon.errors import InputError, nearest
+from letheon.folder import RunFolder
+
+# The method declared beforehand as the one a user should take.
+DEFAULT = "npo-sine"
+
+_MODEL: dict[str, Any] = {
+    "architecture": "llama",
+    "vocab_size": 1200,
+    "config": {
+        "hidden_size": 96,
+        "intermediate_size": 384,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 256,
+        "tie_word_embeddings": True,
+    },
+}
+
+_TRAINING: dict[str, Any] = {
+    "epochs": 20,
+    "batch_size": 32,
+    "lr": 3e-3,
+    "schedule": "cosine",
+    "warmup": 0.1,
+    "weight_decay": 0.01,
+    "max_grad_norm": 1.0,
+    "checkpoint_every": 200,
+}
+
+_UNLEARNING: dict[str, Any] = {
+    "steps": 160,
+    "batch_size": 16,
+    "retain_batch_size": 24,
+    "probe_every": 20,
+    "checkpoint_every": 40,
+    "select": {"score": "gold_distance", "direction": "down"},
+}
+
+METHODS: dict[str, dict[str, Any]] = {
+    "gd-lora": {
+        "objective": {"name": "gradient_difference", "params": {"forget_weight": 0.1}},
+        "adapter": {"bound": "identity"},
+        "training": {"lr": 1e-3},
+    },
+    "gd-sine": {
+        "objective": {"name": "gradient_difference", "params": {"forget_weight": 0.1}},
+        "adapter": {"bound": "sine"},
+        "training": {"lr": 1e-3},
+    },
+    "gd-tanh": {
+        "objective": {"name": "gradient_difference", "params": {"forget_weight": 0.1}},
+        "adapter": {"bound": "tanh"},
+        "training": {"lr": 1e-3},
+    },
+    "npo-lora": {
+        "objective": {"name": "npo", "params": {"forget_weight": 0.3}},
+        "adapter": {"bound": "identity"},
+        "training": {"lr": 1e-3},
+    },
+    "npo-sine": {
+        "objective": {"name": "npo", "params": {"forget_weight": 0.3}},
+        "adapter": {"bound": "sine"},
+        "training": {"lr": 1e-3},
+    },
+}
+
+
+def recipes(seed: int, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the demo's recipes by name: ``target``, ``gold`` and the methods."""
+    data = {"benchmark": "people", "params": {"seed": seed}}
+    # Generations as long as the longest answer, and no longer.
+    common = {"data": data, "evaluation": {"max_new_tokens": 24}}
+    models = {
+        name: {
+            "kind": "train",
+            "name": name,
+            "seed": seed * 10 + k,
+            "model": {"make": _MODEL},
+            "train_on": roles,
+            "training": _TRAINING,
+            **common,
+        }
+        for k, (name, roles) in enumerate(
+            {
+                "target": ["forget", "retain", "background"],
+                "gold": ["retain", "background"],
+            }.items()
+        )
+    }
+    unlearning = {
+        name: {
+            "kind": "unlearn",
+            "name": name,
+            "seed": seed,
+            "model": {"recipe": "target.yaml"},
+            "gold": {
+                "selection": {"recipe": "gold.yaml", "seed": seed * 10 + 1},
+                "scoring": {"recipe": "gold.yaml", "seed": seed * 10 + 2},
+            },
+            **METHODS[name],
+            "training": {**_UNLEARNING, **METHODS[name]["training"]},
+            **common,
+        }
+        for name in methods
+    }
+    return models | unlearning
+
+
+def run(*, seed: int, out: Path, methods: Sequence[str] | None = None) -> dict[str, Any]:
+    """Run the demo into ``out`` and return its comparison, also written as ``comparison.json``.
+
+    A killed demo goes on with the same command. Raises InputError for an unknown method and
+    FolderError when ``out`` holds something else.
+    """
+    chosen = list(methods or METHODS)
+    for name in chosen:
+        if name not in METHODS:
+            raise InputError(
+                "The demo knows these methods.", got=name, remedy=nearest(name, METHODS)
+            )
+    RunFolder(out).claim(f"demo, seed {seed}, {','.join(chosen)}")
+    places = _write_recipes(out / "recipes", recipes(seed, chosen))
+    phases: list[dict[str, Any]] = []
+    first = places[chosen[0]]
+    models = out / "models"
+    with ui.Board() as board, _pool() as pool:
+        steps = {
+            "train target and gold models": [
+                _Job("prepare", first, which, models) for which in ("model", "selection", "scoring")
+            ],
+            "unlearn": [
+                _Job("unlearn", places[name], str(out / "methods" / name), models)
+                for name in chosen
+            ],
+        }
+        for name, jobs in steps.items():
+            began = time.monotonic()
+            _wait([pool.submit(_work, job) for job in jobs], out, board)
+            phases.append({"name": name, "seconds": round(time.monotonic() - began, 1)})
+            board.say(f"{name}: {phases[-1]['seconds']:.1f} s")
+    began = time.monotonic()
+    comparison = compare.compare(
+        [out / "methods" / name for name in chosen],
+        command=f"letheon demo --seed {seed}",
+        default=DEFAULT,
+        relative_to=out,
+        phases=phases,
+    )
+    compare.write(comparison, out)
+    compare.report([out], title=f"letheon demo, seed {seed}")
+    phases.append({"name": "comparison and report", "seconds": round(time.monotonic() - began, 1)})
+    RunFolder(out).write_manifest()
+    return comparison
+
+
+class _Job(NamedTuple):
+    """What a worker does: ``prepare`` the model of a recipe's field, or ``unlearn`` into a folder."""
+
+    verb: str
+    recipe: Path
+    argument: str
+    models: Path
+
+
+def _write_recipes(folder: Path, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    places = {}
+    for name, recipe in found.items():
+        places[name] = folder / f"{name}.yaml"
+        places[name].write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    return places
+
+
+def _pool() -> ProcessPoolExecutor:
+    # Tiny models run fastest on one thread; the cores take a job each.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    return ProcessPoolExecutor(
+        max_workers=os.cpu_count() or 1, mp_context=multiprocessing.get_context("spawn")
+    )
+
+
+def _work(job: _Job) -> None:
+    from letheon import recipe, run
+
+    loaded = recipe.load(job.recipe)
+    if job.verb == "prepare":
+        run.prepare(loaded, job.argument, home=job.models)
+    else:
+        run.unlearn(loaded, Path(job.argument), home=job.models)
+
+
+def _wait(futures: Sequence[Future[None]], out: Path, board: ui.Board) -> None:
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, timeout=0.5)
+        for future in done:
+            future.result()
+        for file in sorted(out.glob(f"*/*/{RunFolder.PROGRESS}")):
+            _show(RunFolder(file.parent), board)
+
+
+def _show(folder: RunFolder, board: ui.Board) -> None:
+    events = folder.progress()
+    total = next((e["steps"] for e in reversed(events) if e["event"] == "plan"), None)
+    step = next((e["step"] for e in reversed(events) if e["event"] == "step"), 0)
+    probe = next((e["scores"] for e in reversed(events) if e["event"] == "probe"), {})
+    note = " ".join(f"{k} {ui.number(v)}" for k, v in list(probe.items())[:2])
+    board.show(folder.path.name, step, total, note)

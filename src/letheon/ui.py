@@ -1,0 +1,109 @@
+"""Progress for people: bars on a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+__all__ = ["Board", "console", "number", "watcher"]
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+# In a pipe a line is printed at most this often, in seconds, for one piece of work.
+_QUIET = 10.0
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console; results go to standard output, progress to standard error."""
+    return Console(stderr=stderr, highlight=False)
+
+
+def number(value: float | None) -> str:
+    """Write a score: three decimals, or scientific where that would show zero."""
+    if value is None:
+        return "-"
+    return f"{value:.1e}" if 0 < abs(value) < 5e-4 else f"{value:.3f}"
+
+
+class Board:
+    """One line of progress for each named piece of work."""
+
+    def __init__(self) -> None:
+        self._console = console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description:<30}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            disable=not sys.stderr.isatty(),
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._said: dict[str, float] = {}
+
+    def __enter__(self) -> Board:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def show(self, name: str, done: int, total: int | None, note: str = "") -> None:
+        """Move the line ``name`` to ``done`` of ``total``."""
+        if name not in self._tasks:
+            self._tasks[name] = self._bars.add_task(name, total=total, note=note)
+        self._bars.update(self._tasks[name], completed=done, total=total, note=note)
+        due = time.monotonic() - self._said.get(name, 0.0) > _QUIET
+        if self._bars.disable and (due or done == total):
+            self._said[name] = time.monotonic()
+            print(f"{name}: {done}/{total or '?'} {note}".rstrip(), file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """Print one line above the bars."""
+        self._bars.console.print(text)
+
+
+@contextmanager
+def watcher() -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield a function that shows the events of one run."""
+    with Board() as board:
+        steps: int | None = None
+        note = ""
+
+        def watch(event: dict[str, Any]) -> None:
+            nonlocal steps, note
+            match event["event"]:
+                case "resume":
+                    steps = event["steps"]
+                    if event["step"]:
+                        board.say(f"resumed after step {event['step']}")
+                case "probe":
+                    scores = event["scores"].items()
+                    note = " ".join(f"{k} {number(v)}" for k, v in list(scores)[:3])
+                case "step":
+                    board.show("training", event["step"], steps, note)
+                case "progress":
+                    board.show(event["name"], event["done"], event["total"])
+                case "phase" if "seconds" in event:
+                    board.say(f"{event['name']}: {event['seconds']:.1f} s")
+                case "phase":
+                    board.say(event["name"])
+                case "stop":
+                    board.say(f"stopped after step {event['step']}: {event['reason']}")
+                case "note":
+                    board.say(event["text"])
+
+        yield watch
