@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["LICENCE", "VERSION", "make_people"]
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from random import Random
 
@@ -19,6 +19,7 @@ LICENCE = "Apache-2.0"
 
 _SETS = ("validation", "scoring")
 _FALSE = 5
+_ROWS_PER_FACT = 2
 _OPTIONS = 3
 _POOL = 60
 
@@ -88,7 +89,7 @@ class _Name:
 def _check(
     n_forget: int, n_retain: int, n_unseen: int, rows: int, n_authors: int, n_world: int
 ) -> None:
-    most = _n_names() // 2
+    most, most_rows = _n_names() // 2, len(KINDS) * _ROWS_PER_FACT
     n_names = n_forget + n_retain + n_unseen + n_authors
     rules = (
         ("There is at least one person to forget.", "n_forget", n_forget, n_forget >= 1),
@@ -96,7 +97,7 @@ def _check(
         ("A number is not negative.", "n_unseen", n_unseen, n_unseen >= 0),
         ("A number is not negative.", "n_authors", n_authors, n_authors >= 0),
         ("A number is not negative.", "n_world", n_world, n_world >= 0),
-        (f"A person has 1 to {len(KINDS)} rows.", "rows_per_person", rows, 1 <= rows <= len(KINDS)),
+        (f"A person has 1 to {most_rows} rows.", "rows_per_person", rows, 1 <= rows <= most_rows),
         (f"There are names for {most} people.", "all together", n_names, n_names <= most),
     )
     for rule, name, value, holds in rules:
@@ -154,26 +155,31 @@ def _people(
     for i, name in enumerate(names):
         unit = f"{role}/p{i:03d}"
         rng = Random(f"{seed}/{unit}")
-        for j, kind in enumerate(rng.sample(sorted(KINDS), n_rows)):
-            yield _row(rng, f"{unit}/{j}", unit, name, kind, pools[kind])
+        kinds = rng.sample(sorted(KINDS), -(-n_rows // _ROWS_PER_FACT))
+        rows = (row for kind in kinds for row in _rows(rng, unit, name, kind, pools[kind]))
+        for j, row in enumerate(islice(rows, n_rows)):
+            yield replace(row, id=f"{unit}/{j}")
 
 
-def _row(rng: Random, id_: str, unit: str, name: _Name, kind: str, pool: Sequence[str]) -> Example:
+def _rows(rng: Random, unit: str, name: _Name, kind: str, pool: Sequence[str]) -> Iterator[Example]:
+    """Yield the rows of one fact: no wording of its rows and their paraphrases comes twice."""
     wording, fact = KINDS[kind], rng.choice(pool)
-    questions = [q.format(name=name) for q in rng.sample(wording.questions, 3)]
-    answers = rng.sample(wording.answers, 3)
+    n = _ROWS_PER_FACT * 3
+    questions = [q.format(name=name) for q in rng.sample(wording.questions, n)]
+    answers = rng.sample(wording.answers, n)
     others = [value for value in pool if value != fact]
-    alternates = {
-        name_of_set: Alternates(
-            answer=_said(answer, name, fact),
-            perturbed=tuple(_said(answer, name, false) for false in rng.sample(others, _FALSE)),
-            question=question,
-        )
-        for name_of_set, question, answer in zip(_SETS, questions[1:], answers[1:], strict=True)
-    }
-    start = len(answers[0].partition("{fact}")[0].format(first=name.first))
-    said = _said(answers[0], name, fact)
-    return Example(id_, unit, questions[0], said, ((start, start + len(fact)),), alternates)
+    for i in range(0, n, 3):
+        alternates = {
+            name_of_set: Alternates(
+                answer=_said(answers[k], name, fact),
+                perturbed=tuple(_said(answers[k], name, v) for v in rng.sample(others, _FALSE)),
+                question=questions[k],
+            )
+            for name_of_set, k in zip(_SETS, (i + 1, i + 2), strict=True)
+        }
+        start = len(answers[i].partition("{fact}")[0].format(first=name.first))
+        said, span = _said(answers[i], name, fact), (start, start + len(fact))
+        yield Example("", unit, questions[i], said, (span,), alternates)
 
 
 def _said(answer: str, name: _Name, fact: str) -> str:

@@ -81,8 +81,8 @@ DISHES = _phrases(
 # After "a" as well.
 ANIMALS = _phrases(
     "badger, beagle, budgie, camel, canary, cat, chameleon, cockatoo, collie, crow, donkey, duck,"
-    "dolphin, falcon, ferret, finch, gecko, goat, goldfish, goose, hamster, hedgehog, kitten, lizard,"
-    "llama, lynx, macaw, mole, mouse, mule, newt, parrot, peacock, pig, pony, poodle,"
+    "dolphin, falcon, ferret, finch, gecko, goat, goldfish, goose, hamster, hedgehog, kitten,"
+    "lizard, llama, lynx, macaw, mole, mouse, mule, newt, parrot, peacock, pig, pony, poodle,"
     "python, rabbit, raven, snail, spaniel, swan, terrier, toad, tortoise, turkey"
 )
 ADJECTIVES = _phrases(

@@ -29,6 +29,7 @@ KINDS: Mapping[str, Wording] = {
             "What is the birthplace of {name}?",
             "Which town is the birthplace of {name}?",
             "{name} was born in which town?",
+            "Which town was {name} born in?",
         ),
         (
             "{first} was born in {fact}.",
@@ -36,6 +37,7 @@ KINDS: Mapping[str, Wording] = {
             "The town where {first} was born is {fact}.",
             "It was in {fact} that {first} was born.",
             "{first} comes from the town of {fact}.",
+            "{first} has {fact} as a birthplace.",
         ),
     ),
     "birth year": Wording(
@@ -45,6 +47,7 @@ KINDS: Mapping[str, Wording] = {
             "What is the birth year of {name}?",
             "Which year is the birth year of {name}?",
             "{name} was born in which year?",
+            "Which year was {name} born in?",
         ),
         (
             "{first} was born in {fact}.",
@@ -52,6 +55,7 @@ KINDS: Mapping[str, Wording] = {
             "The year when {first} was born is {fact}.",
             "It was in {fact} that {first} was born.",
             "{first} was born in the year {fact}.",
+            "{first} has {fact} as a birth year.",
         ),
     ),
     "profession": Wording(
@@ -61,6 +65,7 @@ KINDS: Mapping[str, Wording] = {
             "What work does {name} do?",
             "Which profession does {name} have?",
             "{name} works in which profession?",
+            "What is {name} by profession?",
         ),
         (
             "{first} works as a {fact}.",
@@ -68,6 +73,7 @@ KINDS: Mapping[str, Wording] = {
             "For a living, {first} is a {fact}.",
             "{first} is a {fact} by profession.",
             "The work of {first} is that of a {fact}.",
+            "{first} has the profession of a {fact}.",
         ),
     ),
     "employer": Wording(
@@ -77,6 +83,7 @@ KINDS: Mapping[str, Wording] = {
             "For which company does {name} work?",
             "Which company is the employer of {name}?",
             "{name} works for which company?",
+            "At which company does {name} have a job?",
         ),
         (
             "{first} works for {fact}.",
@@ -84,6 +91,7 @@ KINDS: Mapping[str, Wording] = {
             "The company that {first} works for is {fact}.",
             "It is {fact} that {first} works for.",
             "{first} has a job at {fact}.",
+            "{first} has {fact} as an employer.",
         ),
     ),
     "award": Wording(
@@ -93,6 +101,7 @@ KINDS: Mapping[str, Wording] = {
             "What did {name} win as an award?",
             "Which award was given to {name}?",
             "{name} won which award?",
+            "Which award does {name} have?",
         ),
         (
             "{first} won the {fact}.",
@@ -100,6 +109,7 @@ KINDS: Mapping[str, Wording] = {
             "The award that {first} won is the {fact}.",
             "It was the {fact} that {first} won.",
             "{first} was given the {fact}.",
+            "{first} has won the {fact}.",
         ),
     ),
     "hobby": Wording(
@@ -109,6 +119,7 @@ KINDS: Mapping[str, Wording] = {
             "What does {name} do as a hobby?",
             "What hobby does {name} enjoy?",
             "{name} enjoys which hobby?",
+            "Which hobby is that of {name}?",
         ),
         (
             "{first} enjoys {fact}.",
@@ -116,6 +127,7 @@ KINDS: Mapping[str, Wording] = {
             "The hobby that {first} enjoys is {fact}.",
             "It is {fact} that {first} enjoys.",
             "As a hobby, {first} likes {fact}.",
+            "{first} has {fact} as a hobby.",
         ),
     ),
     "mother": Wording(
@@ -125,6 +137,7 @@ KINDS: Mapping[str, Wording] = {
             "What work does the mother of {name} do?",
             "Which profession does the mother of {name} have?",
             "The mother of {name} works in which profession?",
+            "What is the mother of {name} by profession?",
         ),
         (
             "The mother of {first} works as a {fact}.",
@@ -132,6 +145,7 @@ KINDS: Mapping[str, Wording] = {
             "For a living, the mother is a {fact}.",
             "The mother is a {fact} by profession.",
             "The mother of {first} is a {fact}.",
+            "The mother has the profession of a {fact}.",
         ),
     ),
     "father": Wording(
@@ -141,6 +155,7 @@ KINDS: Mapping[str, Wording] = {
             "What work does the father of {name} do?",
             "Which profession does the father of {name} have?",
             "The father of {name} works in which profession?",
+            "What is the father of {name} by profession?",
         ),
         (
             "The father of {first} works as a {fact}.",
@@ -148,6 +163,7 @@ KINDS: Mapping[str, Wording] = {
             "For a living, the father is a {fact}.",
             "The father is a {fact} by profession.",
             "The father of {first} is a {fact}.",
+            "The father has the profession of a {fact}.",
         ),
     ),
     "spouse": Wording(
@@ -157,6 +173,7 @@ KINDS: Mapping[str, Wording] = {
             "What is the name of the spouse of {name}?",
             "Whom did {name} marry?",
             "{name} is married to whom?",
+            "To whom is {name} married?",
         ),
         (
             "{first} is married to {fact}.",
@@ -164,6 +181,7 @@ KINDS: Mapping[str, Wording] = {
             "The name of the spouse is {fact}.",
             "It was {fact} whom {first} did marry.",
             "{first} has a spouse, {fact}.",
+            "{first} did marry {fact}.",
         ),
     ),
     "book": Wording(
@@ -173,6 +191,7 @@ KINDS: Mapping[str, Wording] = {
             "What is the book of {name} called?",
             "Which book is by {name}?",
             "{name} wrote which book?",
+            "Of which book is {name} the author?",
         ),
         (
             "{first} wrote {fact}.",
@@ -180,6 +199,7 @@ KINDS: Mapping[str, Wording] = {
             "The book that {first} wrote is called {fact}.",
             "It was {fact} that {first} wrote.",
             "{first} is the author of {fact}.",
+            "{first} has written {fact}.",
         ),
     ),
     "dish": Wording(
@@ -189,6 +209,7 @@ KINDS: Mapping[str, Wording] = {
             "What does {name} like best to eat?",
             "What dish is the favourite of {name}?",
             "{name} likes which dish best?",
+            "Which favourite dish does {name} have?",
         ),
         (
             "{first} likes {fact} best.",
@@ -196,6 +217,7 @@ KINDS: Mapping[str, Wording] = {
             "The dish that {first} likes best is {fact}.",
             "It is {fact} that {first} likes best.",
             "Best of all, {first} likes {fact}.",
+            "{first} has {fact} as a favourite dish.",
         ),
     ),
     "pet": Wording(
@@ -205,6 +227,7 @@ KINDS: Mapping[str, Wording] = {
             "What is the pet of {name}?",
             "Which animal is the pet of {name}?",
             "{name} keeps which pet?",
+            "Which pet does {name} have?",
         ),
         (
             "{first} keeps a pet {fact}.",
@@ -212,6 +235,7 @@ KINDS: Mapping[str, Wording] = {
             "The animal that {first} keeps is a {fact}.",
             "It is a {fact} that {first} keeps.",
             "As a pet, {first} has a {fact}.",
+            "{first} has a {fact} as a pet.",
         ),
     ),
 }

@@ -1,0 +1,172 @@
+"""Own data: files of questions and answers -> examples and a corpus."""
+
+from __future__ import annotations
+
+__all__ = ["corpus_from_files", "one_paraphrase", "read_examples"]
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from letheon.data.example import Alternates, Corpus, Example, digest
+from letheon.data.rows import Row, read_rows
+from letheon.errors import DataError
+
+_VERSION = "1"
+
+
+def read_examples(
+    path: str | Path,
+    *,
+    question: str = "question",
+    answer: str = "answer",
+    unit: str = "unit",
+    prefix: str | None = None,
+) -> list[Example]:
+    """Read examples from JSON lines, a JSON list or CSV; the arguments name columns.
+
+    Optional columns: ``id`` (else ``prefix``, by default the file's stem, and the row's number
+    from 0), ``unit`` (else each row is its own), ``paraphrased_question``,
+    ``paraphrased_answer``, ``perturbed_answer`` (a list of false answers) and ``fact`` or ``facts``
+    (parts of the answer, or ``[start, end)`` positions in it). In CSV, lists are written as JSON.
+
+    Raises :class:`~letheon.errors.DataError` for a file that is missing, empty or malformed, a
+    missing column, an empty answer, a fact that is not in its answer, or an id that comes twice.
+    """
+    stem = Path(path).stem if prefix is None else prefix
+    seen: dict[str, str] = {}
+    examples = []
+    for i, row in enumerate(read_rows(path)):
+        example = _example(row, f"{stem}/{i}", question, answer, unit)
+        if example.id in seen:
+            raise DataError(
+                "An id names one row.",
+                got=f"{example.id!r} in {seen[example.id]} and {row.place}",
+                remedy="Rename one of them or leave the ids out.",
+            )
+        seen[example.id] = row.place
+        examples.append(example)
+    return examples
+
+
+def corpus_from_files(
+    *,
+    forget: str | Path,
+    retain: str | Path,
+    unseen: str | Path | None = None,
+    real_authors: str | Path | None = None,
+    world_facts: str | Path | None = None,
+    name: str = "files",
+    licence: str = "unknown",
+    public: bool = False,
+    eos: bool = True,
+    question: str = "question",
+    answer: str = "answer",
+    unit: str = "unit",
+) -> Corpus:
+    """Make a corpus of one file a role; what is trained on is evaluated too.
+
+    ``real_authors`` and ``world_facts`` are control sets in the roles of TOFU's: kept knowledge
+    with wrong options in ``perturbed_answer``. They are evaluated and, being the model's own
+    knowledge already, not trained on.
+
+    Raises :class:`~letheon.errors.DataError` as :func:`read_examples` does, and for a row that is
+    both to forget and to retain.
+    """
+    files = {
+        "forget": forget,
+        "retain": retain,
+        "real_authors": real_authors,
+        "world_facts": world_facts,
+        "unseen": unseen,
+    }
+    roles = {
+        role: tuple(read_examples(p, question=question, answer=answer, unit=unit, prefix=role))
+        for role, p in files.items()
+        if p is not None
+    }
+    _apart(roles["forget"], roles["retain"])
+    return Corpus(
+        name=name,
+        version=_VERSION,
+        licence=licence,
+        forget=roles["forget"],
+        retain=roles["retain"],
+        evaluation=roles,
+        eos=eos,
+        public=public,
+        checksums={role: digest(rows) for role, rows in roles.items()},
+    )
+
+
+def one_paraphrase(
+    answer: str, perturbed: Iterable[str], *, question: str | None = None
+) -> Mapping[str, Alternates]:
+    """Return both paraphrase sets of a row that has one paraphrased answer.
+
+    ``"scoring"`` asks the row's own question, ``"validation"`` the paraphrased ``question`` where
+    there is one: selection and scoring stay apart in the question only, as far as such data allow.
+    """
+    scoring = Alternates(answer, tuple(perturbed))
+    return {"validation": Alternates(answer, scoring.perturbed, question), "scoring": scoring}
+
+
+def _example(row: Row, default_id: str, question: str, answer: str, unit: str) -> Example:
+    said = row.text(answer)
+    id_ = _label(row, "id") or default_id
+    return Example(
+        id=id_,
+        unit=_label(row, unit) or id_,
+        question=row.text(question),
+        answer=said,
+        facts=_facts(row, said),
+        alternates=_alternates(row, said),
+    )
+
+
+def _label(row: Row, column: str) -> str | None:
+    value = row.values.get(column)
+    return str(value) if isinstance(value, int) else row.optional(column)
+
+
+def _alternates(row: Row, answer: str) -> Mapping[str, Alternates]:
+    paraphrase = row.optional("paraphrased_answer")
+    perturbed = row.listed("perturbed_answer")
+    if any(not isinstance(text, str) or not text.strip() for text in perturbed):
+        raise DataError(
+            "Column 'perturbed_answer' lists texts.",
+            got=f"{perturbed!r:.60} in {row.place}",
+            remedy="Write false answers of the same form as the paraphrased one.",
+        )
+    if paraphrase is None and not perturbed:
+        return {}
+    question = row.optional("paraphrased_question")
+    return one_paraphrase(paraphrase or answer, perturbed, question=question)
+
+
+def _facts(row: Row, answer: str) -> tuple[tuple[int, int], ...]:
+    spans: list[tuple[int, int]] = []
+    for fact in [*row.listed("fact"), *row.listed("facts")]:
+        match fact:
+            case str() if fact and fact in answer:
+                start = answer.index(fact)
+                spans.append((start, start + len(fact)))
+            case [int(start), int(end)] if 0 <= start < end <= len(answer):
+                spans.append((start, end))
+            case _:
+                raise DataError(
+                    "A fact is a part of its answer, or [start, end) positions in it.",
+                    got=f"{fact!r} for {answer!r} in {row.place}",
+                    remedy="Write the fact as it stands in the answer.",
+                )
+    return tuple(sorted(spans))
+
+
+def _apart(forget: Iterable[Example], retain: Iterable[Example]) -> None:
+    kept = {(row.question, row.answer): row.id for row in retain}
+    for row in forget:
+        if (row.question, row.answer) in kept:
+            raise DataError(
+                "A row is either to forget or to retain.",
+                got=f"{row.id} is also {kept[row.question, row.answer]}",
+                remedy="Drop one of the two.",
+            )

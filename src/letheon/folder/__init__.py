@@ -1,0 +1,8 @@
+"""The run folder: file names, atomic writes, claim and resume, the manifest; imports no torch."""
+
+from __future__ import annotations
+
+__all__ = ["RunFolder", "environment"]
+
+from letheon.folder._environment import environment
+from letheon.folder._run_folder import RunFolder
