@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-__all__ = ["RunFolder", "environment"]
+__all__ = ["RunFolder", "environment", "replacing"]
 
+from letheon.folder._atomic import replacing
 from letheon.folder._environment import environment
 from letheon.folder._run_folder import RunFolder

@@ -1,0 +1,130 @@
+"""What every objective promises; a new file in `objectives/` is found and tested by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from letheon import registry
+from letheon.adapters import BoundedLoraConfig
+from letheon.data.template import Encoded
+from letheon.objectives.contract import Needs, Objective, Reference
+from letheon.objectives.view import HeldLogits
+from letheon.recipe import Training
+from letheon.training import loop
+from tiny import tiny_llama, tiny_rows
+
+NAMES = registry.names("letheon.objectives")
+
+
+def _objective(name: str) -> Objective:
+    return registry.load("letheon.objectives", name).OBJECTIVE()
+
+
+def _view(seed: int, lengths: tuple[int, ...] = (3, 1, 4)) -> HeldLogits:
+    generator = torch.Generator().manual_seed(seed)
+    n = sum(lengths)
+    return HeldLogits(
+        logits=torch.randn(n, 11, generator=generator, requires_grad=True),
+        targets=torch.randint(0, 11, (n,), generator=generator),
+        rows=torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)),
+        n_examples=len(lengths),
+    )
+
+
+def _inputs(objective: Objective) -> tuple[HeldLogits | None, HeldLogits | None, Reference]:
+    needs = objective.needs
+    return (
+        _view(0) if needs.forget else None,
+        _view(1) if needs.retain else None,
+        Reference(
+            _view(2) if needs.forget_reference != "none" else None,
+            _view(3) if needs.retain_reference != "none" else None,
+        ),
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_a_frozen_dataclass_that_declares_its_needs(name: str) -> None:
+    objective = _objective(name)
+    assert dataclasses.is_dataclass(objective)
+    assert isinstance(objective.needs, Needs)
+    for field in dataclasses.fields(objective):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(objective, field.name, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_terms_count_what_they_sum(name: str) -> None:
+    objective = _objective(name)
+    forget, retain, reference = _inputs(objective)
+    terms = objective.loss(forget, retain, reference, objective.init(0)).terms
+    counts = {
+        "forget_token": 8,
+        "forget_example": 3,
+        "retain_token": 8,
+        "retain_example": 3,
+    }
+    assert terms
+    for term in terms.values():
+        assert term.sum.shape == ()
+        assert torch.isfinite(term.sum)
+        assert term.count == counts[term.unit]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradient_reaches_every_side_it_needs(name: str) -> None:
+    objective = _objective(name)
+    forget, retain, reference = _inputs(objective)
+    terms = objective.loss(forget, retain, reference, objective.init(0))
+    terms.total({t.unit: t.count for t in terms.terms.values()}).backward()
+    for view in (forget, retain):
+        if view is not None:
+            assert view.logits.grad is not None
+            assert view.logits.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_sums_add_up_over_micro_batches(name: str) -> None:
+    """Cutting a batch into examples and adding the shares gives the loss of the whole."""
+    objective = _objective(name)
+    forget, retain, reference = _inputs(objective)
+    state = objective.init(0)
+    whole = objective.loss(forget, retain, reference, state)
+    counts = {"forget_token": 8, "forget_example": 3, "retain_token": 8, "retain_example": 3}
+    pieces = torch.zeros(())
+    for cut in (0, 1):  # the first example, then the other two
+        part = [v.split(1)[cut] if v is not None else None for v in (forget, retain)]
+        ref = [v and v.split(1)[cut] for v in (reference.forget, reference.retain)]
+        pieces = pieces + objective.loss(part[0], part[1], Reference(*ref), state).total(counts)
+    torch.testing.assert_close(pieces, whole.total(counts), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_accumulation_does_not_change_a_loss_term(name: str) -> None:
+    """Batch 4 at once, 2 accumulated twice, 1 accumulated four times: the same terms to 1e-5."""
+    runs = {accumulate: _losses(name, accumulate) for accumulate in (1, 2, 4)}
+    assert len(runs[1]) == 3
+    for accumulate in (2, 4):
+        for one, other in zip(runs[1], runs[accumulate], strict=True):
+            assert one.keys() == other.keys()
+            for term in one:
+                assert other[term] == pytest.approx(one[term], rel=1e-5, abs=1e-5)
+
+
+def _losses(name: str, accumulate: int) -> list[dict[str, float]]:
+    import peft
+
+    model = peft.get_peft_model(tiny_llama(seed=0), BoundedLoraConfig(r=4, seed=0))
+    rows: list[Encoded] = tiny_rows(12, seed=1)
+    events: list[dict] = []
+    loop.run(
+        model,
+        _objective(name),
+        loop.Rows(rows[:6], rows[6:], pad_id=0),
+        Training(steps=3, batch_size=4, accumulate=accumulate, lr=1e-2),
+        watch=events.append,
+    )
+    return [e["terms"] for e in events if e["event"] == "step"]
