@@ -34,6 +34,7 @@ def test_an_absent_data_set_fails_in_ci(
     data: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CI", "1")
+    monkeypatch.delenv("LETHEON_NO_DATA", raising=False)
     with pytest.raises(pytest.fail.Exception, match="absent is not in"):
         data("absent")
 

@@ -36,9 +36,10 @@ def make_people(
 ) -> Corpus:
     """Make a population and its control sets.
 
-    Each person has an own name and ``rows_per_person`` facts, each asked and answered in one of
-    several wordings and, for the paraphrase sets ``"validation"`` and ``"scoring"``, in two others,
-    each with five false answers of the same form and type. ``n_authors`` rows in the role of
+    Each person has an own name and ``rows_per_person`` rows, two a fact: two wordings of one fact
+    let a model as small as 0.6 million parameters know it under a third. A row's paraphrase sets
+    ``"validation"`` and ``"scoring"`` ask and answer in wordings that no other row of the fact
+    uses, each with five false answers of the same form and type. ``n_authors`` rows in the role of
     TOFU's real authors and ``n_world`` in that of its world facts are the background, with three
     wrong options each. The same arguments give the same texts in every process.
 
@@ -92,33 +93,42 @@ def _check(
     most, most_rows = _n_names() // 2, len(KINDS) * _ROWS_PER_FACT
     n_names = n_forget + n_retain + n_unseen + n_authors
     rules = (
-        ("There is at least one person to forget.", "n_forget", n_forget, n_forget >= 1),
-        ("There is at least one person to retain.", "n_retain", n_retain, n_retain >= 1),
-        ("A number is not negative.", "n_unseen", n_unseen, n_unseen >= 0),
-        ("A number is not negative.", "n_authors", n_authors, n_authors >= 0),
-        ("A number is not negative.", "n_world", n_world, n_world >= 0),
-        (f"A person has 1 to {most_rows} rows.", "rows_per_person", rows, 1 <= rows <= most_rows),
-        (f"There are names for {most} people.", "all together", n_names, n_names <= most),
+        ("There is somebody to forget.", f"n_forget {n_forget}", n_forget >= 1),
+        ("There is somebody to retain.", f"n_retain {n_retain}", n_retain >= 1),
+        ("No number is negative.", f"n_unseen {n_unseen}", n_unseen >= 0),
+        ("No number is negative.", f"n_authors {n_authors}", n_authors >= 0),
+        ("No number is negative.", f"n_world {n_world}", n_world >= 0),
+        (f"A person has 1 to {most_rows} rows.", f"rows_per_person {rows}", 1 <= rows <= most_rows),
+        (f"There are names for {most} people.", f"{n_names} people", n_names <= most),
     )
-    for rule, name, value, holds in rules:
+    for rule, got, holds in rules:
         if not holds:
-            raise DataError(rule, got=f"{name}: {value}", remedy=f"Change {name}.")
+            raise DataError(rule, got=got, remedy="Choose a number in this range.")
 
 
 def _n_names() -> int:
-    first = len(words.FIRST_STARTS) * len(words.FIRST_ENDS)
-    return first * len(words.LAST_STARTS) * len(words.LAST_ENDS)
+    return len(words.FIRST_STARTS) * len(words.FIRST_ENDS) * _n_lasts()
+
+
+def _n_lasts() -> int:
+    return len(words.LAST_STARTS) * len(words.LAST_ENDS)
 
 
 def _names(rng: Random) -> Iterator[_Name]:
-    """Yield names, none twice."""
+    """Yield names, none twice; last names too come again only when all have been given."""
     seen: set[_Name] = set()
+    lasts = _joined(rng, words.LAST_STARTS, words.LAST_ENDS, _n_lasts(), "")
     while True:
-        first = rng.choice(words.FIRST_STARTS) + rng.choice(words.FIRST_ENDS)
-        name = _Name(first, rng.choice(words.LAST_STARTS) + rng.choice(words.LAST_ENDS))
-        if name not in seen:
+        for last in lasts:
+            name = _name(rng, last)
+            while name in seen:
+                name = _name(rng, last)
             seen.add(name)
             yield name
+
+
+def _name(rng: Random, last: str) -> _Name:
+    return _Name(rng.choice(words.FIRST_STARTS) + rng.choice(words.FIRST_ENDS), last)
 
 
 def _joined(rng: Random, starts: Sequence[str], ends: Sequence[str], n: int, gap: str) -> list[str]:
@@ -163,11 +173,12 @@ def _people(
 
 def _rows(rng: Random, unit: str, name: _Name, kind: str, pool: Sequence[str]) -> Iterator[Example]:
     """Yield the rows of one fact: no wording of its rows and their paraphrases comes twice."""
-    wording, fact = KINDS[kind], rng.choice(pool)
+    wording, values = KINDS[kind], [value for value in pool if value != name.first]
+    fact = rng.choice(values)
     n = _ROWS_PER_FACT * 3
     questions = [q.format(name=name) for q in rng.sample(wording.questions, n)]
     answers = rng.sample(wording.answers, n)
-    others = [value for value in pool if value != fact]
+    others = [value for value in values if value != fact]
     for i in range(0, n, 3):
         alternates = {
             name_of_set: Alternates(

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from letheon.data import vocabulary
+from letheon.data.example import Corpus, Example
+from letheon.data.people import make_people
+from letheon.data.wordings import KINDS
+from letheon.errors import DataError
+
+SETS = ("validation", "scoring")
+
+
+@pytest.fixture(scope="module")
+def corpus() -> Corpus:
+    return make_people(123)
+
+
+def fact(row: Example) -> str:
+    ((start, end),) = row.facts
+    return row.answer[start:end]
+
+
+def people(corpus: Corpus) -> list[Example]:
+    return [*corpus.forget, *corpus.retain, *corpus.evaluation["unseen"]]
+
+
+def test_sizes(corpus: Corpus) -> None:
+    assert (len(corpus.forget), len(corpus.retain), len(corpus.background)) == (200, 600, 80)
+    sizes = {role: len(rows) for role, rows in corpus.evaluation.items()}
+    assert sizes == {
+        "forget": 200, "retain": 200, "real_authors": 40, "world_facts": 40, "unseen": 200,
+    }  # fmt: skip
+    assert len({row.unit for row in corpus.forget}) == 25
+
+
+def test_ids_are_unique_and_name_their_unit(corpus: Corpus) -> None:
+    rows = people(corpus) + list(corpus.background)
+    assert len({row.id for row in rows}) == len(rows)
+    assert corpus.forget[8 * 3 + 2].id == "forget/p003/2"
+    assert all(row.id.startswith(row.unit) for row in rows)
+
+
+def test_roles_share_no_person(corpus: Corpus) -> None:
+    lasts = vocabulary.LAST_ENDS
+    owners: dict[str, str] = {}
+    for row in people(corpus):
+        name = next(
+            w for w in row.question.rstrip("?").split() if w.endswith(lasts) and w.istitle()
+        )
+        assert owners.setdefault(name, row.unit) == row.unit
+    assert len(owners) == 125
+
+
+def test_the_evaluated_retain_rows_are_trained_ones_of_many_people(corpus: Corpus) -> None:
+    sampled = corpus.evaluation["retain"]
+    assert set(map(id, sampled)) <= set(map(id, corpus.retain))
+    assert len({row.unit for row in sampled}) > 50
+
+
+def test_the_fact_is_in_the_paraphrases_and_in_no_false_answer(corpus: Corpus) -> None:
+    for row in people(corpus):
+        for name in SETS:
+            other = row.alternates[name]
+            assert fact(row) in other.answer
+            assert len(set(other.perturbed)) == 5
+            head, tail = other.answer.split(fact(row), 1)
+            for text in other.perturbed:
+                assert text.startswith(head)
+                assert text.endswith(tail)
+                assert text != other.answer
+
+
+def test_trained_validation_and_scoring_wordings_differ(corpus: Corpus) -> None:
+    for row in people(corpus):
+        others = [row.alternates[name] for name in SETS]
+        assert len({row.question, *(other.question for other in others)}) == 3
+        assert len({row.answer, *(other.answer for other in others)}) == 3
+
+
+def test_the_rows_of_a_fact_share_no_wording(corpus: Corpus) -> None:
+    for first, second in zip(corpus.forget[::2], corpus.forget[1::2], strict=True):
+        assert fact(first) == fact(second)
+        alternates = [row.alternates[name] for row in (first, second) for name in SETS]
+        answers = [first.answer, second.answer, *(other.answer for other in alternates)]
+        questions = [first.question, second.question, *(other.question for other in alternates)]
+        assert len(set(answers)) == len(set(questions)) == 6
+
+
+def test_nobody_is_married_to_a_namesake() -> None:
+    # Drawn from the whole pool, two people of this population would be.
+    rows = make_people(123, n_retain=300).retain
+    assert not [row.id for row in rows if fact(row) in row.question.rstrip("?").split()]
+
+
+def test_every_wording_is_trained_with_some_person(corpus: Corpus) -> None:
+    # The gold model must know the form of every paraphrase: only the fact may surprise it.
+    asked = "\n".join(row.question for row in corpus.retain)
+    said = "\n".join(row.answer for row in corpus.retain)
+    for wording in KINDS.values():
+        assert all(question.partition("{name}")[0] in asked for question in wording.questions)
+        assert all(
+            answer.split("{fact}")[0].split("{first}")[-1] in said for answer in wording.answers
+        )
+
+
+def test_no_fact_of_a_kind_is_common(corpus: Corpus) -> None:
+    facts = Counter(fact(row) for row in corpus.retain)
+    assert facts.most_common(1)[0][1] <= 0.03 * len(corpus.retain)
+
+
+def test_control_rows_have_three_wrong_options(corpus: Corpus) -> None:
+    questions = [row.question for row in corpus.background]
+    assert len(set(questions)) == len(questions)
+    for row in corpus.background:
+        for name in SETS:
+            assert row.alternates[name].answer == row.answer
+            assert len({row.answer, *row.alternates[name].perturbed}) == 4
+
+
+def test_other_arguments_leave_a_person_unchanged(corpus: Corpus) -> None:
+    assert make_people(123, n_retain=5, n_world=0).forget == corpus.forget
+    assert make_people(124).forget != corpus.forget
+
+
+def test_another_process_makes_the_same_texts(corpus: Corpus) -> None:
+    code = "from letheon.data.people import make_people;print(make_people(123).checksums['forget'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == corpus.checksums["forget"]
+
+
+def test_the_texts_of_a_version_never_change() -> None:
+    # A new digest here means a new VERSION.
+    assert make_people(123).checksums["forget"][:16] == "f542e4b2130aae90"
+
+
+@pytest.mark.parametrize("rows", [1, 7, 24])
+def test_any_number_of_rows(rows: int) -> None:
+    corpus = make_people(1, n_forget=2, n_retain=1, n_unseen=0, rows_per_person=rows, n_authors=0)
+    assert len(corpus.forget) == 2 * rows
+    assert len(corpus.evaluation["retain"]) == rows
+    assert "unseen" not in corpus.evaluation
+    assert "real_authors" not in corpus.checksums
+
+
+def test_large_populations() -> None:
+    corpus = make_people(
+        1, n_forget=400, n_retain=800, rows_per_person=2, n_authors=600, n_world=900
+    )
+    questions = [row.question for row in corpus.background]
+    assert len(set(questions)) == 1500
+    assert len({row.unit for row in corpus.forget + corpus.retain}) == 1200
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"n_forget": 0},
+        {"n_retain": 0},
+        {"n_unseen": -1},
+        {"rows_per_person": 25},
+        {"n_forget": 10**6},
+        {"n_world": -1},
+    ],
+)
+def test_numbers_out_of_range_are_errors(settings: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="in this range"):
+        make_people(1, **settings)

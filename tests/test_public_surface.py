@@ -1,0 +1,38 @@
+"""The public surface is frozen: a change of it is a decision, made here as well."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+
+SURFACE = {
+    "letheon.errors": [
+        "DataError",
+        "DivergedError",
+        "FolderError",
+        "InputError",
+        "LetheonError",
+        "MetricError",
+        "ModelError",
+        "RecipeError",
+        "RunError",
+        "StorageError",
+        "nearest",
+    ],
+    "letheon.folder": ["RunFolder", "environment"],
+    "letheon.registry": ["load", "names", "summary"],
+}
+
+
+@pytest.mark.parametrize("module", SURFACE)
+def test_public_names_are_these(module: str) -> None:
+    found = import_module(module)
+    assert found.__all__ == SURFACE[module]
+    assert [name for name in found.__all__ if name not in vars(found)] == []
+
+
+@pytest.mark.parametrize("module", SURFACE)
+def test_public_names_are_documented(module: str) -> None:
+    found = import_module(module)
+    assert [name for name in found.__all__ if not vars(found)[name].__doc__] == []
