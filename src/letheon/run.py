@@ -21,14 +21,15 @@ __all__ = [
 
 import dataclasses
 import inspect
+import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from peft import get_peft_model
+from peft import PeftModel, get_peft_model
 from pydantic import TypeAdapter, ValidationError
 
 from letheon import models, registry
@@ -38,13 +39,17 @@ from letheon.data.batch import pad_id
 from letheon.data.example import Corpus, Example
 from letheon.data.files import corpus_from_files
 from letheon.data.template import Encoded, Template
-from letheon.errors import RecipeError, nearest
-from letheon.folder import RunFolder, environment
-from letheon.metrics.records import Records
+from letheon.errors import FolderError, RecipeError, nearest
+from letheon.folder import RunFolder, environment, replacing
+from letheon.evaluation.records import Texts
+from letheon.metrics.records import Records, read, write
 from letheon.objectives.contract import Objective
 from letheon.recipe import Adapter, Choice, DataSource, ModelSource, Recipe
-from letheon.scoring import SETS, Scorer, read_records, write_records
+from letheon.scoring import SETS, Scorer
 from letheon.training import loop
+
+# Where a trained model keeps its records, by paraphrase set.
+_RECORDS = {"validation": "validation.parquet", "scoring": RunFolder.EXAMPLES}
 
 Watch = Callable[[dict[str, Any]], None]
 
@@ -74,9 +79,11 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
         models.save(loaded.model, loaded.tokenizer, fresh)
     scorer = _scorer(recipe, loaded, corpus)
     for which in SETS:
-        write_records(folder, which, scorer.records(loaded.model, which, folder, watch))
+        records, texts = scorer.records(loaded.model, which, watch)
+        _write(folder, _RECORDS[which], records)
+    _write_texts(folder, texts)
     role = "target" if "forget" in recipe.train_on else "gold"
-    _finish(folder, recipe, scorer.scores(read_records(folder, "scoring"), None), role, seconds)
+    _finish(folder, recipe, scorer.scores(records, None), role, seconds)
     return folder
 
 
@@ -116,15 +123,20 @@ def unlearn(
     probe = scorer.probe(target.records, selection.records if selection else None)
     seconds = _fit(recipe, model, objective, rows, folder, probe, watch)
 
-    records = scorer.records(model, "scoring", folder, watch)
-    write_records(folder, "scoring", records)
+    records, texts = scorer.records(model, "scoring", watch)
+    _write(folder, RunFolder.EXAMPLES, records)
+    _write_texts(folder, texts)
     _save(model, loaded.tokenizer, recipe, folder)
+    before = target.records["scoring"]
     gold = scoring.records["scoring"] if scoring else None
     second = selection.records["scoring"] if selection else None
-    payload = scorer.scores(records, gold)
+    for name, reference in (("target", before), ("gold", gold), ("second_gold", second)):
+        if reference is not None:
+            _write(folder, f"reference/{name}.parquet", reference)
+    oracle = selection is not None and recipe.gold.selection == recipe.gold.scoring
+    payload = scorer.scores(records, gold) | {"oracle": oracle}
     if gold is not None and second is not None:
-        oracle = recipe.gold.selection == recipe.gold.scoring
-        payload |= scorer.verdict(records, target.records["scoring"], gold, second, oracle=oracle)
+        payload["gate"] = scorer.verdict(records, before, gold, second, oracle=oracle)
     _finish(folder, recipe, payload, "method", seconds)
     return folder
 
@@ -147,8 +159,9 @@ def evaluate(
         return folder
     scorer = _scorer(recipe, loaded, corpus)
     began = time.perf_counter()
-    records = scorer.records(loaded.model, "scoring", folder, watch)
-    write_records(folder, "scoring", records)
+    records, texts = scorer.records(loaded.model, "scoring", watch)
+    _write(folder, RunFolder.EXAMPLES, records)
+    _write_texts(folder, texts)
     payload = scorer.scores(records, known.records["scoring"] if known else None)
     _finish(folder, recipe, payload, "method", time.perf_counter() - began)
     return folder
@@ -256,13 +269,13 @@ def _known(
     if source.recipe is None:
         loaded = models.load(source)
         scorer = _scorer(recipe, loaded, corpus)
-        return _Known(source, {s: scorer.records(loaded.model, s, None, watch) for s in SETS})
+        return _Known(source, {s: scorer.records(loaded.model, s, watch)[0] for s in SETS})
     child = _child(source, recipe)
     place = home / f"{child.name}-{child.fingerprint(corpus.checksums)[:10]}"
     if not RunFolder(place).at(RunFolder.MANIFEST).is_file():
         watch({"event": "phase", "name": f"train {child.name}, seed {child.seed}"})
     folder = train(child, place, watch=watch)
-    records = {which: read_records(folder, which) for which in SETS}
+    records = {which: read(folder.at(_RECORDS[which])) for which in SETS}
     return _Known(ModelSource(path=str(folder.at(RunFolder.MERGED))), records)
 
 
@@ -380,6 +393,39 @@ def _save(model: Any, tokenizer: Any, recipe: Recipe, folder: RunFolder) -> None
             models.save(whole, tokenizer, fresh)
 
 
+def merge(run_folder: Path, out: Path, *, base: str | None = None) -> Path:
+    """Write the ordinary checkpoint of a run's adapter on its model into ``out``.
+
+    ``base`` names the model where the adapter's own record of it no longer holds. Raises
+    FolderError when the run has no adapter or ``out`` is not empty, ModelError for the model.
+    """
+    adapter = RunFolder(run_folder).at(RunFolder.ADAPTER)
+    if not adapter.is_dir():
+        raise FolderError(
+            "A run that is merged has an adapter.",
+            got=str(run_folder),
+            remedy="Runs with full weights have a merged checkpoint already.",
+        )
+    if out.exists() and any(out.iterdir()):
+        raise FolderError("A merge needs an empty folder.", got=str(out), remedy="Choose another.")
+    config = BoundedLoraConfig.from_pretrained(str(adapter))
+    loaded = models.load(ModelSource(path=base or config.base_model_name_or_path))
+    model = PeftModel.from_pretrained(loaded.model, str(adapter)).merge_and_unload()
+    with replacing(out) as fresh:
+        models.save(model, loaded.tokenizer, fresh)
+    return out
+
+
+def _write(folder: RunFolder, name: str, records: Records) -> None:
+    with folder.replacing(name) as fresh:
+        write(records, fresh)
+
+
+def _write_texts(folder: RunFolder, texts: Sequence[Texts]) -> None:
+    lines = [json.dumps(dataclasses.asdict(t), ensure_ascii=False) + "\n" for t in texts]
+    folder.write_text(f"{RunFolder.PRIVATE}/texts.jsonl", "".join(lines))
+
+
 def _finish(
     folder: RunFolder, recipe: Recipe, payload: Mapping[str, Any], role: str, seconds: float
 ) -> None:
@@ -394,12 +440,12 @@ def _finish(
                 "method": recipe.objective.name if role == "method" else role,
                 "bound": recipe.adapter.bound if recipe.adapter else None,
                 "seed": recipe.seed,
-                "oracle": False,
                 "cost": {
                     "seconds": round(seconds, 2),
                     "peak_bytes": int(np.max([e["peak_bytes"] for e in steps], initial=0)),
                 },
             },
+            "oracle": False,
             "gate": None,
             **payload,
         },

@@ -43,7 +43,7 @@ def evaluate(
     *,
     paraphrases: str = "scoring",
     splits: Sequence[str] | None = None,
-    generation: bool = True,
+    generated: Sequence[str] | None = None,
     max_new_tokens: int = 64,
     batch_tokens: int = 8192,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
@@ -51,12 +51,18 @@ def evaluate(
     """Score ``model`` on the corpus's evaluation splits.
 
     ``paraphrases`` names the set of alternates (``validation`` to select by, ``scoring`` for final
-    scores); where a set has its own question, its answers are asked with that. Without
-    ``generation`` the columns that need it are left out. Returns records (columns as in
+    scores); where a set has its own question, its answers are asked with that. Texts are generated
+    for the splits ``generated`` (default: all scored); others lack the columns that need them.
+    Alternates of ``unseen`` rows are not scored: only membership is asked of them. Returns records (columns as in
     docs/design/0001-contracts.md) and the texts.
     """
     chosen = [s for s in (splits or corpus.evaluation) if corpus.evaluation.get(s)]
-    plan = {s: _Split.of(corpus.evaluation[s], paraphrases, tokenizer, template) for s in chosen}
+    plan = {
+        s: _Split.of(
+            corpus.evaluation[s], None if s == "unseen" else paraphrases, tokenizer, template
+        )
+        for s in chosen
+    }
     rows = [row for split in plan.values() for row in split.rows]
     scores = iter(
         score_answers(
@@ -68,14 +74,15 @@ def evaluate(
         )
     )
     records = {name: split.columns(scores) for name, split in plan.items()}
-    texts: list[Texts] = []
-    if generation:
-        questions = {s: corpus.evaluation[s] for s in chosen}
-        texts = _generate(
-            model, tokenizer, template, questions, max_new_tokens, batch_tokens, progress
-        )
-        for name in chosen:
-            records[name] |= _text_columns([t for t in texts if t.split == name])
+    speak = [s for s in chosen if generated is None or s in generated]
+    questions = {s: corpus.evaluation[s] for s in speak}
+    texts = (
+        _generate(model, tokenizer, template, questions, max_new_tokens, batch_tokens, progress)
+        if questions
+        else []
+    )
+    for name in speak:
+        records[name] |= _text_columns([t for t in texts if t.split == name])
     return records, texts
 
 
@@ -89,9 +96,13 @@ class _Split:
 
     @classmethod
     def of(
-        cls, examples: Sequence[Example], paraphrases: str, tokenizer: Any, template: Template
+        cls,
+        examples: Sequence[Example],
+        paraphrases: str | None,
+        tokenizer: Any,
+        template: Template,
     ) -> _Split:
-        alternates = [e.alternates.get(paraphrases) for e in examples]
+        alternates = [e.alternates.get(paraphrases) if paraphrases else None for e in examples]
         rows = []
         for example, other in zip(examples, alternates, strict=True):
             rows.append(template.encode(tokenizer, example.question, example.answer, example.facts))

@@ -12,11 +12,14 @@ __all__ = [
     "column",
     "from_table",
     "numbers",
+    "read",
     "to_table",
     "units",
+    "write",
 ]
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,6 +133,33 @@ def to_table(records: Records) -> pa.Table:
     if not tables:
         raise DataError("Records need at least one split.", remedy="Evaluate a split first.")
     return pa.concat_tables(tables, promote_options="permissive")
+
+
+def write(records: Records, file: Path) -> None:
+    """Write the records as a Parquet file."""
+    import pyarrow.parquet as pq
+
+    pq.write_table(to_table(records), file)
+
+
+def read(file: Path) -> Records:
+    """Read the records that ``write`` wrote.
+
+    Raises:
+        DataError: there is no such file, or it is not a table of records.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(file)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(
+            "Records are a Parquet file of a run folder.",
+            got=f"{file} ({error})",
+            remedy="Run the command that made the folder again.",
+        ) from None
+    return from_table(table)
 
 
 def _split_table(split: str, columns: Columns) -> pa.Table:

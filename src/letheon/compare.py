@@ -1,0 +1,148 @@
+"""Run folders side by side: one comparison of methods on the same target and gold models."""
+
+from __future__ import annotations
+
+__all__ = ["compare", "report", "show", "write"]
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from letheon import report as reports
+from letheon.errors import FolderError
+from letheon.folder import RunFolder, environment
+from letheon.metrics import compute_all
+from letheon.metrics.records import Records, read
+
+_REFERENCES = ("target", "gold", "second_gold")
+
+
+def compare(
+    runs: Sequence[Path],
+    *,
+    command: str,
+    default: str | None = None,
+    relative_to: Path | None = None,
+    phases: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Return the comparison of unlearning runs, as in ``comparison.json``.
+
+    The target and gold models they were scored against become rows of their own, scored from the
+    records each run keeps. ``default`` marks the run declared beforehand by its name.
+    Raises FolderError unless all runs are finished and share target and gold models.
+    """
+    folders = [RunFolder(path) for path in runs]
+    scores = [folder.read_json(RunFolder.SCORES) for folder in folders]
+    _same_references(folders)
+    first = {name: _reference(folders[0], name) for name in _REFERENCES}
+    task = _task(scores[0], folders[0])
+    rows = [
+        *(
+            _reference_row(role, name, records, first["gold"], scores[0])
+            for role, name in (("target", "target"), ("gold", "gold"), ("gold", "second_gold"))
+            if (records := first[name]) is not None
+        ),
+        *(
+            _row(score, folder, default, relative_to)
+            for score, folder in zip(scores, folders, strict=True)
+        ),
+    ]
+    return {
+        "schema": 1,
+        "task": task,
+        "rows": rows,
+        "phases": [dict(phase) for phase in phases],
+        "environment": environment(),
+        "command": command,
+    }
+
+
+def write(comparison: Mapping[str, Any], out: Path) -> Path:
+    """Write ``comparison.json`` into the folder ``out`` and return its path."""
+    RunFolder(out).write_json(RunFolder.COMPARISON, comparison)
+    return out / RunFolder.COMPARISON
+
+
+def _same_references(folders: Sequence[RunFolder]) -> None:
+    def digests(folder: RunFolder) -> dict[str, str]:
+        found = {}
+        for name in _REFERENCES:
+            file = folder.at(f"reference/{name}.parquet")
+            if file.is_file():
+                with file.open("rb") as stream:
+                    found[name] = file_digest(stream, "sha256").hexdigest()
+        return found
+
+    expected = digests(folders[0])
+    for folder in folders[1:]:
+        if digests(folder) != expected:
+            raise FolderError(
+                "Runs are compared on the same data, target and gold models.",
+                got=f"{folders[0].path} and {folder.path} differ in them",
+                remedy="Compare runs of recipes that share data, model and gold.",
+            )
+
+
+def _reference(folder: RunFolder, name: str) -> Records | None:
+    file = folder.at(f"reference/{name}.parquet")
+    return read(file) if file.is_file() else None
+
+
+def _task(scores: Mapping[str, Any], folder: RunFolder) -> dict[str, Any]:
+    records = read(folder.at(RunFolder.EXAMPLES))
+    return {
+        **scores["benchmark"],
+        **{f"n_{split}": len(columns["id"]) for split, columns in records.items()},
+        "n_forget_units": len(set(records["forget"]["unit"].tolist())),
+    }
+
+
+def _reference_row(
+    role: str, name: str, records: Records, gold: Records | None, like: Mapping[str, Any]
+) -> dict[str, Any]:
+    found, _ = compute_all(records, None if name == "gold" else gold)
+    return {
+        "task": like["benchmark"]["name"],
+        "role": role,
+        "method": name,
+        "bound": None,
+        "seed": like["run"]["seed"],
+        "forget_source": "given",
+        "oracle": False,
+        "scores": _values([asdict(score) for score in found]),
+        "cost": None,
+        "gate": None,
+        "default": False,
+        "run": None,
+    }
+
+
+def _row(
+    scores: Mapping[str, Any], folder: RunFolder, default: str | None, base: Path | None
+) -> dict[str, Any]:
+    run = scores["run"]
+    return {
+        "task": scores["benchmark"]["name"],
+        "role": run["role"],
+        "method": run["name"],
+        "objective": run["method"],
+        "bound": run["bound"],
+        "seed": run["seed"],
+        "forget_source": "given",
+        "oracle": scores["oracle"],
+        "scores": _values(scores["scores"]),
+        "cost": run["cost"],
+        "gate": scores["gate"],
+        "default": run["name"] == default,
+        "run": folder.path.relative_to(base).as_posix() if base else folder.path.name,
+    }
+
+
+def _values(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {s["name"]: {k: s[k] for k in ("value", "low", "high", "n")} for s in scores}
