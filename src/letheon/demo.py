@@ -27,11 +27,11 @@ DEFAULT = "npo-sine"
 
 _MODEL: dict[str, Any] = {
     "architecture": "llama",
-    "vocab_size": 1200,
+    "vocab_size": 1100,
     "config": {
-        "hidden_size": 96,
-        "intermediate_size": 384,
-        "num_hidden_layers": 4,
+        "hidden_size": 128,
+        "intermediate_size": 512,
+        "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "num_key_value_heads": 4,
         "max_position_embeddings": 256,
@@ -42,7 +42,7 @@ _MODEL: dict[str, Any] = {
 _TRAINING: dict[str, Any] = {
     "epochs": 20,
     "batch_size": 32,
-    "lr": 3e-3,
+    "lr": 6e-3,
     "schedule": "cosine",
     "warmup": 0.1,
     "weight_decay": 0.01,

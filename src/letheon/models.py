@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from letheon.data.tokenizer import train_bpe
 from letheon.errors import ModelError, nearest
 from letheon.recipe import Make, ModelSource
+
+# Letheon shows progress of its own.
+transformers.utils.logging.disable_progress_bar()
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 

@@ -23,6 +23,7 @@ import dataclasses
 import inspect
 import json
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -120,7 +121,9 @@ def unlearn(
     rows = _unlearning_rows(recipe, corpus, loaded.tokenizer)
     if _begin(folder, recipe, corpus, loaded.checksum):
         return folder
-    probe = scorer.probe(target.records, selection.records if selection else None)
+    probe = scorer.probe(
+        target.records["validation"], selection.records["validation"] if selection else None
+    )
     seconds = _fit(recipe, model, objective, rows, folder, probe, watch)
 
     records, texts = scorer.records(model, "scoring", watch)
@@ -258,7 +261,10 @@ def adapt(model: Any, adapter: Adapter | None, *, seed: int) -> Any:
         task_type="CAUSAL_LM",
         **{k: v for k, v in given.items() if v is not None},
     )
-    return get_peft_model(model, config)
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5 by a name that it deprecates
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
+        return get_peft_model(model, config)
 
 
 def _known(
