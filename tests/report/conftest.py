@@ -23,10 +23,10 @@ def scores(quality: float, distance: float | None, utility: float, rest: float) 
         "forget_quality": score(quality),
         "model_utility": score(utility, utility - 0.021, utility + 0.019, n=720),
         "ks_d": score(min(1.0, 2 * rest), rest, min(1.0, 3 * rest)),
-        "forget.fact_probability": score(rest, rest * 0.8, rest * 1.2),
+        "forget.fact_probability": score(rest, rest * 0.8, min(1.0, rest * 1.2)),
         "forget.rouge_l_recall": score(0.3 + rest / 2, 0.28 + rest / 2, 0.33 + rest / 2),
         "forget.extraction_strength": score(rest / 2, rest / 3, rest / 1.5),
-        "min_k_auc": score(0.5 + rest / 2, 0.46 + rest / 2, 0.54 + rest / 2, n=480),
+        "min_k_auc": score(0.5 + rest / 2, 0.46 + rest / 2, min(1.0, 0.54 + rest / 2), n=480),
     }
     if distance is not None:
         found["gold_distance"] = score(distance, distance * 0.7, distance * 1.4)

@@ -96,6 +96,9 @@ def _check_row(row: object, where: str) -> None:
         rule = f"A comparison's row has one of the roles {', '.join(_ROLES)}."
         raise DataError(rule, got=f"{where}: {row.get('role')!r}", remedy=_REMAKE)
     scores = row.get("scores")
-    if not isinstance(scores, dict) or not all("value" in score for score in scores.values()):
+    whole = isinstance(scores, dict) and all(
+        isinstance(score, dict) and "value" in score for score in scores.values()
+    )
+    if not whole:
         rule = "A comparison's row has scores, each with a value."
         raise DataError(rule, got=where, remedy=_REMAKE)

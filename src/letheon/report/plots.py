@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-_WIDTH, _HEIGHT = 360, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 26
+_WIDTH, _HEIGHT = 300, 180
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 14, 10, 26
 _POINTS = 240
 _COLOURS = 6
 

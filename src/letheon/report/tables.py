@@ -127,19 +127,20 @@ def _columns(rows: Sequence[Row], scores: Sequence[str]) -> list[Column]:
 
 def _column(rows: Sequence[Row], name: str) -> Column | None:
     found = [_score(row, name) for row in rows]
-    counts = {score.get("n") for score in found if score} - {None}
+    counts = {score.get("n") for score in found if score}
     if not any(found):
         return None
-    one = len(counts) == 1
+    one = counts != {None} and len(counts) == 1
     cells = [
-        ABSENT if not score else with_interval(score) + ("" if one else _count(score))
+        ABSENT if not score else with_interval(score) + ("" if one else _n(score.get("n")))
         for score in found
     ]
-    return f"{score_title(name)}{f' (n = {counts.pop()})' if one else ''}", cells
+    return score_title(name) + (_n(counts.pop()) if one else ""), cells
 
 
-def _count(score: Mapping[str, Any]) -> str:
-    return f" (n = {score['n']})" if score.get("n") is not None else ""
+def _n(count: int | None) -> str:
+    # No-break spaces: a head may break before the count but not in it.
+    return "" if count is None else f" (n\u00a0=\u00a0{count})"
 
 
 def _seconds(row: Row) -> str:

@@ -60,7 +60,7 @@ def _of_comparison(
     return {
         "title": heading(comparison),
         "verdict": verdict(rows),
-        "mood": _mood([row.get("gate") for row in rows]),
+        "mood": _mood([row.get("gate") for row in _declared(rows)]),
         "reasons": failure_lines(rows),
         "tables": tables,
         "gates": [(_run_label(row), row["gate"]["criteria"]) for row in rows if row.get("gate")],
@@ -96,6 +96,11 @@ def _run_verdict(gate: Mapping[str, Any] | None) -> str:
         "cannot decide": "This task cannot decide whether the run forgot and kept.",
     }
     return sentences.get(gate_word(gate), "Not judged: there is no gold model to compare with.")
+
+
+def _declared(rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Keep the rows of the default method, all where none is declared."""
+    return [row for row in rows if row.get("default")] or rows
 
 
 def _mood(gates: Sequence[Mapping[str, Any] | None]) -> str:

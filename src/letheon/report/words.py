@@ -30,7 +30,12 @@ _TITLES = {
     "gold_distance": "Gold distance ↓",
     "model_utility": "Model utility ↑",
     "retain_utility": "Retain utility ↑",
+    "exact_memorisation": "Exact memorisation → gold",
+    "extraction_strength": "Extraction strength → gold",
+    "fact_probability": "Fact probability → gold",
     "min_k_auc": "Min-K AUC → gold",
+    "probability": "Probability → gold",
+    "rouge_l_recall": "ROUGE-L recall → gold",
     "ks_d": "KS D ↓",
     "privleak": "PrivLeak → 0",
 }
@@ -44,13 +49,15 @@ _METHODS = {
 
 
 def number(value: float | None) -> str:
-    """Write a number short: three decimals, scientific below 0.001; "n/a" for None.
+    """Write a number short: three decimals, scientific below 0.001; counts whole; "n/a" for None.
 
-    >>> number(0.9237), number(1.83e-21), number(12345), number(0)
+    >>> number(0.9237), number(1.83e-21), number(12345), number(0.0)
     ('0.924', '1.8e-21', '12,345', '0')
     """
     if value is None:
         return "n/a"
+    if isinstance(value, int):
+        return f"{value:,}"
     if value == 0:
         return "0"
     if abs(value) < 1e-3 or abs(value) >= 1e9:
