@@ -143,3 +143,16 @@ def test_a_begin_token_the_tokenizer_adds_comes_first() -> None:
     assert Template().prompt_ids(tokenizer, "q") == row.ids[:-2]
     assert sum(row.facts) == 1
     assert row.facts[-1]
+
+
+def test_an_answer_the_vocabulary_cannot_spell_is_an_error() -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import BPE
+    from transformers import PreTrainedTokenizerFast
+
+    letters = {letter: i for i, letter in enumerate("Qq: aA")}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE(letters, [])))
+    template = Template("Q: {question} A:", eos=False)
+    assert sum(template.encode(tokenizer, "q", "aé").answer) == 1
+    with pytest.raises(DataError, match="able to spell"):
+        template.encode(tokenizer, "q", "é")

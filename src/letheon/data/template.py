@@ -83,20 +83,11 @@ class Template:
         spans = _checked(answer, facts)
         lead = self._lead(tokenizer, example_question)
         text = lead + answer
-        whole, *parts = _spans(
-            tokenizer,
-            text,
-            [(len(lead), len(text)), *((len(lead) + a, len(lead) + b) for a, b in spans)],
-        )
+        shifted = [(len(lead) + start, len(lead) + stop) for start, stop in spans]
+        body, (whole, *parts) = _tokens(tokenizer, text, [(len(lead), len(text)), *shifted])
         begin, end = self._begin(tokenizer), self._end(tokenizer)
-        body = _ids(tokenizer, text)
         first = len(begin) + whole[0]
-        if first == 0:
-            raise DataError(
-                "The first token of an answer needs a token before it.",
-                got=f"prompt {lead!r}",
-                remedy="Use a template with some text before the answer.",
-            )
+        _possible(first, whole, lead, answer)
         marked = [len(begin) + i for part in parts for i in range(*part)]
         return _encoded([*begin, *body, *end], first, marked)
 
@@ -119,6 +110,8 @@ class Template:
     def _begin(self, tokenizer: Any) -> list[int]:
         """Return the begin-of-sequence id where the tokenizer adds one; chat templates hold it."""
         if self.name in ("auto", "chat") and tokenizer.chat_template:
+            return []
+        if tokenizer.bos_token_id is None:
             return []
         first = tokenizer("", add_special_tokens=True)["input_ids"][:1]
         return list(first) if first and first[0] == tokenizer.bos_token_id else []
@@ -178,13 +171,30 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
     return [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
 
 
-def _spans(tokenizer: Any, text: str, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return for each character span the ``[first, last + 1)`` tokens that overlap it."""
+def _possible(first: int, whole: tuple[int, int], lead: str, answer: str) -> None:
+    if whole[0] == whole[1]:
+        raise DataError(
+            "The vocabulary must be able to spell an answer.",
+            got=f"{answer!r}, of which no token is left",
+            remedy="Use a tokenizer made for this text, or drop the row.",
+        )
+    if first == 0:
+        raise DataError(
+            "The first token of an answer needs a token before it.",
+            got=f"prompt {lead!r}",
+            remedy="Use a template with some text before the answer.",
+        )
+
+
+def _tokens(
+    tokenizer: Any, text: str, spans: Sequence[tuple[int, int]]
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """Return the ids, and for each character span the ``[first, last + 1)`` tokens it overlaps."""
     if not tokenizer.is_fast:
-        return [_by_prefix(tokenizer, text, span) for span in spans]
+        return _ids(tokenizer, text), [_by_prefix(tokenizer, text, span) for span in spans]
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     offsets = encoding["offset_mapping"]
-    return [_by_offsets(offsets, span) for span in spans]
+    return list(encoding["input_ids"]), [_by_offsets(offsets, span) for span in spans]
 
 
 def _by_offsets(offsets: Sequence[tuple[int, int]], span: tuple[int, int]) -> tuple[int, int]:

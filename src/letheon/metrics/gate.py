@@ -137,7 +137,7 @@ def _near_gold(method: Records, gold: Records, second_gold: Records, limits: Lim
 
 def _utility(records: Records, limits: Limits) -> float:
     metric = model_utility if limits.utility_score == "model_utility" else retain_utility
-    scores = {score.name: score.value for score in metric.compute(records)}
+    scores: dict[str, float] = {score.name: score.value for score in metric.compute(records)}
     return scores[limits.utility_score]
 
 

@@ -1,0 +1,170 @@
+"""Small line plots as SVG text: no script, no file, colours from the page's style sheet."""
+
+from __future__ import annotations
+
+__all__ = ["Series", "line_plot", "progress_plots"]
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+_WIDTH, _HEIGHT = 300, 180
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 14, 10, 26
+_POINTS = 240
+_COLOURS = 6
+
+Scale = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A named line: points (x, y) in order of x; a y that is None or not finite breaks the line."""
+
+    name: str
+    points: Sequence[tuple[float, float | None]]
+
+
+def progress_plots(events: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Plot a run's progress: loss terms, gradient norm, largest weight change, probe scores.
+
+    What the events do not hold is left out.
+    """
+    steps = [event for event in events if event["event"] == "step"]
+    weights = [event for event in events if event["event"] == "weights"]
+    probes = [event for event in events if event["event"] == "probe"]
+    largest = Series("max |dW|", [(event["step"], _largest(event)) for event in weights])
+    norm = Series("gradient norm", [(event["step"], event.get("grad_norm")) for event in steps])
+    plots = [
+        line_plot("Loss terms", _by_name(steps, "terms")),
+        line_plot("Gradient norm (log)", [norm], log=True),
+        line_plot("Largest weight change, max |dW|", [largest]),
+        line_plot("Probe", _by_name(probes, "scores")),
+    ]
+    return [plot for plot in plots if plot]
+
+
+def line_plot(title: str, series: Sequence[Series], *, log: bool = False) -> str:
+    """Return a ``<figure>`` with one line a series; "" when there is nothing to draw.
+
+    ``log`` draws log10 of y and leaves out what is not positive.
+    """
+    drawn = [Series(one.name, _thin(list(_usable(one.points, log)))) for one in series]
+    points = [(x, y) for one in drawn for x, y in one.points if y is not None]
+    if not points:
+        return ""
+    xs = _span([x for x, _ in points])
+    ys = _span([y for _, y in points])
+    lines = "".join(
+        f'<path class="line c{index % _COLOURS}" d="{_path(one, xs, ys)}"/>'
+        for index, one in enumerate(drawn)
+    )
+    names = ", ".join(one.name for one in series)
+    return (
+        f"<figure><figcaption>{escape(title)}</figcaption>"
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'aria-label="{escape(title)} by step: {escape(names)}">'
+        f"{_axes(xs, ys, log)}{lines}</svg>{_legend(drawn)}</figure>"
+    )
+
+
+def _by_name(events: Sequence[Mapping[str, Any]], field: str) -> list[Series]:
+    names = dict.fromkeys(name for event in events for name in event.get(field) or {})
+    return [
+        Series(name, [(event["step"], (event.get(field) or {}).get(name)) for event in events])
+        for name in names
+    ]
+
+
+def _largest(event: Mapping[str, Any]) -> float | None:
+    values = [matrix.get("max_abs") for matrix in event.get("matrices") or []]
+    return max((value for value in values if value is not None), default=None)
+
+
+def _usable(
+    points: Sequence[tuple[float, float | None]], log: bool
+) -> Iterator[tuple[float, float | None]]:
+    for x, y in points:
+        if y is None or not math.isfinite(y) or (log and y <= 0):
+            yield x, None
+        else:
+            yield x, math.log10(y) if log else y
+
+
+def _thin(points: list[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
+    """Keep the lowest and the highest point of each stretch, so that no spike is hidden."""
+    if len(points) <= _POINTS:
+        return points
+    size = math.ceil(2 * len(points) / _POINTS)
+    kept = []
+    for start in range(0, len(points), size):
+        stretch = points[start : start + size]
+        known = [point for point in stretch if point[1] is not None]
+        ends = {min(known, key=_height), max(known, key=_height)} if known else {stretch[0]}
+        kept += sorted(ends, key=lambda point: point[0])
+    return kept
+
+
+def _height(point: tuple[float, float | None]) -> float:
+    return point[1] or 0.0
+
+
+def _span(values: Sequence[float]) -> Scale:
+    low, high = min(values), max(values)
+    if low == high:
+        pad = abs(low) / 2 or 1.0
+        return low - pad, high + pad
+    return low, high
+
+
+def _path(series: Series, xs: Scale, ys: Scale) -> str:
+    words, pen = [], "M"
+    for x, y in series.points:
+        if y is None:
+            pen = "M"
+            continue
+        words.append(f"{pen}{_x(x, xs):.1f} {_y(y, ys):.1f}")
+        pen = "L"
+    return "".join(words)
+
+
+def _x(x: float, span: Scale) -> float:
+    return _LEFT + (x - span[0]) / (span[1] - span[0]) * (_WIDTH - _LEFT - _RIGHT)
+
+
+def _y(y: float, span: Scale) -> float:
+    return _HEIGHT - _BOTTOM - (y - span[0]) / (span[1] - span[0]) * (_HEIGHT - _TOP - _BOTTOM)
+
+
+def _axes(xs: Scale, ys: Scale, log: bool) -> str:
+    marks = []
+    for tick in _ticks(*ys):
+        y = f"{_y(tick, ys):.1f}"
+        words = f"{10**tick:.2g}" if log else f"{tick:.4g}"
+        marks.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
+        marks.append(f'<text x="{_LEFT - 6}" y="{y}" dy="4" text-anchor="end">{words}</text>')
+    for tick in _ticks(*xs):
+        x = f"{_x(tick, xs):.1f}"
+        marks.append(f'<text x="{x}" y="{_HEIGHT - 8}" text-anchor="middle">{tick:g}</text>')
+    return "".join(marks)
+
+
+def _ticks(low: float, high: float, about: int = 4) -> list[float]:
+    """List round values (1, 2 or 5 times a power of ten apart) between two bounds."""
+    raw = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(raw))
+    gap = next(nice * power for nice in (1, 2, 5, 10) if nice * power >= raw)
+    first = math.ceil(low / gap)
+    return [index * gap for index in range(first, math.floor(high / gap) + 1)]
+
+
+def _legend(series: Sequence[Series]) -> str:
+    if len(series) < 2:
+        return ""
+    items = (
+        f'<li><svg class="key" viewBox="0 0 24 8"><path class="line c{index % _COLOURS}" '
+        f'd="M0 4L24 4"/></svg>{escape(one.name)}</li>'
+        for index, one in enumerate(series)
+    )
+    return f"<ul>{''.join(items)}</ul>"

@@ -1,0 +1,152 @@
+"""Numbers, names and verdicts as a person reads them."""
+
+from __future__ import annotations
+
+__all__ = [
+    "ABSENT",
+    "LEGEND",
+    "failure_lines",
+    "failures",
+    "gate_word",
+    "label",
+    "number",
+    "score_title",
+    "verdict",
+    "with_interval",
+]
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ABSENT = "–"
+LEGEND = (
+    "Brackets: the score's interval; over seeds the smallest and the largest value, around the "
+    "mean (for forget quality the median). ↑ better when higher, ↓ better when lower, → gold "
+    'better when nearer to the gold model. Gate: "forgotten and kept".'
+)
+
+_TITLES = {
+    "forget_quality": "Forget quality ↑",
+    "gold_distance": "Gold distance ↓",
+    "model_utility": "Model utility ↑",
+    "retain_utility": "Retain utility ↑",
+    "exact_memorisation": "Exact memorisation → gold",
+    "extraction_strength": "Extraction strength → gold",
+    "fact_probability": "Fact probability → gold",
+    "min_k_auc": "Min-K AUC → gold",
+    "probability": "Probability → gold",
+    "rouge_l_recall": "ROUGE-L recall → gold",
+    "ks_d": "KS D ↓",
+    "privleak": "PrivLeak → 0",
+}
+_ARROWS = {"up": "↑", "down": "↓", "gold": "→ gold"}
+_METHODS = {
+    "gradient_ascent": "GA",
+    "gradient_difference": "GD",
+    "kl": "KL",
+    "npo": "NPO",
+}
+
+
+def number(value: float | None) -> str:
+    """Write a number short: three decimals, scientific below 0.001; counts whole; "n/a" for None.
+
+    >>> number(0.9237), number(1.83e-21), number(12345), number(0.0)
+    ('0.924', '1.8e-21', '12,345', '0')
+    """
+    if value is None:
+        return "n/a"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-3 or abs(value) >= 1e9:
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3f}"
+
+
+def with_interval(score: Mapping[str, Any]) -> str:
+    """Write a score with its interval, where it has one: ``0.62 [0.60, 0.64]``."""
+    low, high = score.get("low"), score.get("high")
+    if low is None or high is None:
+        return number(score["value"])
+    return f"{number(score['value'])} [{number(low)}, {number(high)}]"
+
+
+def score_title(name: str, direction: str | None = None) -> str:
+    """Name a score in a table's head; the arrow tells where good unlearning moves it."""
+    if name in _TITLES:
+        return _TITLES[name]
+    split, _, rest = name.rpartition(".")
+    words = rest.replace("_", " ").replace("rouge l", "ROUGE-L").replace("min k", "Min-K")
+    title = f"{split} {words}".strip()
+    arrow = _ARROWS.get(direction or "", "")
+    return f"{title[0].upper()}{title[1:]} {arrow}".strip()
+
+
+def label(row: Mapping[str, Any]) -> str:
+    """Name a comparison's row: ``target``, ``gold (seed 3)``, ``GD + sine (default)``."""
+    if row["role"] != "method":
+        seed = row.get("seed")
+        return row["role"] if seed is None else f"{row['role']} (seed {seed})"
+    method = str(row.get("method"))
+    bound = row.get("bound")
+    name = _METHODS.get(method, method)
+    if bound is not None:
+        name += f" + {'LoRA' if bound == 'identity' else bound}"
+    notes = {
+        "default": row.get("default"),
+        "oracle": row.get("oracle"),
+        "revealed data": row.get("forget_source") == "revealed",
+    }
+    told = [note for note, holds in notes.items() if holds]
+    return f"{name} ({', '.join(told)})" if told else name
+
+
+def failures(gate: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """List the criteria that do not hold; the task's own alone where it cannot decide."""
+    failed = [c for c in (gate or {}).get("criteria", []) if not c["passed"]]
+    of_task = [c for c in failed if c.get("kind") == "task"]
+    return of_task or failed
+
+
+def gate_word(gate: Mapping[str, Any] | None) -> str:
+    """Say in a word what the gate says."""
+    if gate is None:
+        return ABSENT
+    if gate["passed"]:
+        return "passed"
+    undecided = any(c.get("kind") == "task" for c in failures(gate))
+    return "cannot decide" if undecided else "not passed"
+
+
+def failure_lines(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Say for each judged row that did not pass what stood in the way: (label, sentences)."""
+    missed = [row for row in rows if gate_word(row.get("gate")) in ("not passed", "cannot decide")]
+    return [(label(row), " ".join(c["words"] for c in failures(row["gate"]))) for row in missed]
+
+
+def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say in one sentence which methods forgot and kept, the declared default first."""
+    judged = [row for row in rows if row["role"] == "method" and row.get("gate") is not None]
+    if not judged:
+        return "No method was judged: there is no gold model to compare with."
+    if all(gate_word(row["gate"]) == "cannot decide" for row in judged):
+        return "This task cannot decide whether a method forgot and kept."
+    passed = [row for row in judged if row["gate"]["passed"]]
+    names = ", ".join(label(row) for row in passed) or "none"
+    return (
+        f"{_default(judged)}{len(passed)} of {len(judged)} "
+        f"{'run' if len(judged) == 1 else 'runs'} forgot and kept: {names}."
+    )
+
+
+def _default(judged: Sequence[Mapping[str, Any]]) -> str:
+    rows = [row for row in judged if row.get("default")]
+    if not rows:
+        return ""
+    words = sorted({gate_word(row["gate"]) for row in rows})
+    start = "The default method, declared beforehand"
+    if len(words) > 1:
+        return f"{start}, passed {sum(row['gate']['passed'] for row in rows)} of {len(rows)}. "
+    return f"{start}: {words[0]}. "
