@@ -27,7 +27,7 @@ DEFAULT = "npo-sine"
 
 _MODEL: dict[str, Any] = {
     "architecture": "llama",
-    "vocab_size": 1100,
+    "vocab_size": 1000,
     "config": {
         "hidden_size": 128,
         "intermediate_size": 512,
@@ -46,15 +46,17 @@ _TRAINING: dict[str, Any] = {
     "schedule": "cosine",
     "warmup": 0.1,
     "weight_decay": 0.01,
+    "betas": [0.9, 0.95],
     "max_grad_norm": 1.0,
     "checkpoint_every": 200,
 }
 
 _UNLEARNING: dict[str, Any] = {
-    "steps": 160,
-    "batch_size": 16,
+    "steps": 200,
+    "batch_size": 12,
     "retain_batch_size": 24,
-    "probe_every": 20,
+    "probe_every": 25,
+    "stop_below": {"score": "utility_ratio", "value": 0.9},
     "checkpoint_every": 40,
     "select": {"score": "gold_distance", "direction": "down"},
 }

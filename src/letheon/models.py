@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Loaded", "checksum", "load", "make", "save"]
+__all__ = ["Loaded", "answer_logits", "checksum", "load", "make", "save"]
 
 import hashlib
 from collections.abc import Iterable
@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 import transformers
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from letheon.data.batch import Batch
 from letheon.data.tokenizer import train_bpe
 from letheon.errors import ModelError, nearest
 from letheon.recipe import Make, ModelSource
@@ -73,6 +75,30 @@ def save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Write an ordinary checkpoint with its tokenizer."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def answer_logits(model: Any, batch: Batch, **options: Any) -> tuple[Tensor, Any]:
+    """Run ``model`` over ``batch``; return the logits that predict its N answer tokens, [N, V].
+
+    The head is given only those positions, one before each answer token, so logits of prompts and
+    padding never exist. The second value is the model's whole output; ``options`` go to the model.
+    """
+    before = batch.answer_mask[:, 1:]
+
+    def choose(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (inputs[0][:, :-1][before], *inputs[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(choose)
+    try:
+        out = model(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            use_cache=False,
+            **options,
+        )
+    finally:
+        handle.remove()
+    return out.logits, out
 
 
 def checksum(folder: Path) -> str:

@@ -144,6 +144,27 @@ def unlearn(
     return folder
 
 
+def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
+    """Unlearn without writing a run folder: for searches that need only the probe's scores."""
+    corpus = corpus_of(recipe.data)
+    target = _known(recipe.model, recipe, corpus, home, watch)
+    selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
+    assert target is not None
+    loaded = models.load(target.source)
+    model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
+    return loop.run(
+        model,
+        build("letheon.objectives", recipe.objective),
+        _unlearning_rows(recipe, corpus, loaded.tokenizer),
+        recipe.training,
+        seed=recipe.seed,
+        probe=_scorer(recipe, loaded, corpus).probe(
+            target.records["validation"], selection.records["validation"] if selection else None
+        ),
+        watch=watch,
+    )
+
+
 def evaluate(
     recipe: Recipe,
     model: str,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from letheon.data.batch import collate
 from letheon.data.template import Encoded
+from letheon.models import answer_logits
 
 # Tokens whose distributions over the vocabulary are in memory at once.
 _CHUNK = 4096
@@ -54,13 +55,9 @@ def score_answers(
         with torch.no_grad():
             for chosen in by_length([len(r.ids) for r in rows], batch_tokens):
                 batch = collate([rows[i] for i in chosen], pad_id=pad_id).to(device)
-                logits = model(
-                    input_ids=batch.input_ids,
-                    attention_mask=batch.attention_mask,
-                    use_cache=False,
-                ).logits
+                logits, _ = answer_logits(model, batch)
                 mask = batch.answer_mask[:, 1:]
-                table = _statistics(logits[:, :-1][mask], batch.input_ids[:, 1:][mask])
+                table = _statistics(logits, batch.input_ids[:, 1:][mask])
                 facts = batch.fact_mask[:, 1:][mask].cpu().numpy()
                 counts = mask.sum(1).cpu().numpy()
                 cuts = np.cumsum(counts)[:-1]

@@ -15,25 +15,18 @@ from torch import Tensor
 
 from letheon.data.batch import Batch, collate
 from letheon.data.template import Encoded
+from letheon.models import answer_logits
 from letheon.objectives.contract import Needs, Reference
 from letheon.objectives.view import CachedAnswers, HeldLogits
 
 
 def answer_views(model: Any, batch: Batch, *, hidden: Sequence[int] = ()) -> HeldLogits:
-    """Run ``model`` once over ``batch`` and return its view of all answers.
-
-    The logits that predict a token stand one position before it.
-    """
-    out = model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        output_hidden_states=bool(hidden),
-        use_cache=False,
-    )
+    """Run ``model`` once over ``batch`` and return its view of all answers."""
+    logits, out = answer_logits(model, batch, output_hidden_states=bool(hidden))
     mask = batch.answer_mask[:, 1:]
     states = {k: out.hidden_states[k][:, :-1][mask] for k in hidden} if hidden else None
     return HeldLogits(
-        logits=out.logits[:, :-1][mask],
+        logits=logits,
         targets=batch.input_ids[:, 1:][mask],
         rows=mask.nonzero()[:, 0],
         n_examples=len(batch),
