@@ -122,8 +122,12 @@ def main() -> None:
             for row in pool.map(work, jobs):
                 log.write(json.dumps(row) + "\n")
                 log.flush()
-                best = max(row["probes"], key=lambda p: p["utility_ratio"] >= 0.97 and -p["gold_distance"])
-                print(row["method"], row["trial"], row["population"], row["point"], best, flush=True)
+                best = max(
+                    row["probes"], key=lambda p: p["utility_ratio"] >= 0.97 and -p["gold_distance"]
+                )
+                print(
+                    row["method"], row["trial"], row["population"], row["point"], best, flush=True
+                )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from letheon.errors import FolderError, LetheonError
+from letheon.errors import InputError, LetheonError
 
 app = typer.Typer(
     name="letheon",
@@ -79,8 +79,8 @@ def train(
     recipe: RecipeArg, set_: SetOption = None, out: OutOption = None, as_json: JsonOption = False
 ) -> None:
     """Train a target or gold model."""
-    from letheon import run, ui
     from letheon import recipe as recipes
+    from letheon import run, ui
 
     loaded = recipes.load(recipe, set_ or [])
     with ui.watcher() as watch:
@@ -97,8 +97,8 @@ def unlearn(
     as_json: JsonOption = False,
 ) -> None:
     """Make a model forget. The same command goes on where a killed run stopped."""
-    from letheon import run, ui
     from letheon import recipe as recipes
+    from letheon import run, ui
 
     loaded = recipes.load(recipe, set_ or [])
     with ui.watcher() as watch:
@@ -121,14 +121,14 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a checkpoint on a recipe's data, or an existing TOFU evaluation log."""
-    if tofu_log is not None:
+    if tofu_log is not None and reference_log is not None:
         from letheon.benchmarks import tofu_log as module
 
         _print_scores([s.to_json() for s in module.score_log(tofu_log, reference_log)], as_json)
         return
     if recipe is None or model is None:
-        raise FolderError(
-            "evaluate needs a recipe and --model, or --tofu-log.",
+        raise InputError(
+            "evaluate needs a recipe and --model, or --tofu-log and --reference-log.",
             remedy="For example: letheon evaluate RECIPE --model runs/x/merged",
         )
     from letheon import recipe as recipes

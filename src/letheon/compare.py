@@ -10,13 +10,14 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from letheon import report as reports
 from letheon.errors import FolderError
-from letheon.folder import RunFolder, environment
+from letheon.folder import RunFolder, environment, replacing
 from letheon.metrics import compute_all
 from letheon.metrics.records import Records, read
 
@@ -110,9 +111,10 @@ def _reference_row(
     return {
         "task": like["benchmark"]["name"],
         "role": role,
+        "name": name,
         "method": name,
         "bound": None,
-        "seed": like["run"]["seed"],
+        "seed": like["reference_seeds"].get(name),
         "forget_source": "given",
         "oracle": False,
         "scores": _values([asdict(score) for score in found]),
@@ -130,8 +132,8 @@ def _row(
     return {
         "task": scores["benchmark"]["name"],
         "role": run["role"],
-        "method": run["name"],
-        "objective": run["method"],
+        "name": run["name"],
+        "method": run["method"],
         "bound": run["bound"],
         "seed": run["seed"],
         "forget_source": "given",
@@ -146,3 +148,46 @@ def _row(
 
 def _values(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     return {s["name"]: {k: s[k] for k in ("value", "low", "high", "n")} for s in scores}
+
+
+def show(comparison: Mapping[str, Any], console: Console) -> None:
+    """Print the comparison as a table, then the verdict and what stood in the way."""
+    laid = reports.table(comparison)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for k, header in enumerate(laid.headers):
+        table.add_column(header, justify="left" if k == 0 else "right", overflow="fold")
+    styles = {"passed": "green", "not passed": "red", "cannot decide": "yellow"}
+    for cells, mark in zip(laid.rows, laid.marks, strict=True):
+        table.add_row(*cells, style=styles.get(mark))
+    console.print(table)
+    console.print(reports.verdict(comparison["rows"]), style="bold")
+    for name, words in reports.failure_lines(comparison["rows"]):
+        console.print(Text(f"  {name}: {words}"))
+    for phase in comparison["phases"]:
+        console.print(Text(f"{phase['name']}: {phase['seconds']:.1f} s"), style="dim")
+
+
+def report(
+    folders: Sequence[Path], *, markdown: Path | None = None, title: str | None = None
+) -> list[Path]:
+    """Write ``report.html`` into each folder, or one Markdown page of all their comparisons.
+
+    A folder holds a comparison or a single run. Returns the files written.
+    """
+    if markdown is not None:
+        comparisons = [reports.load_comparison(folder) for folder in folders]
+        text = reports.markdown(comparisons, **({"title": title} if title else {}))
+        with replacing(markdown) as fresh:
+            fresh.write_text(text, encoding="utf-8")
+        return [markdown]
+    for path in folders:
+        folder = RunFolder(path)
+        if folder.at(RunFolder.COMPARISON).is_file():
+            found = reports.load_comparison(path)
+            page = reports.html(found, runs=reports.load_runs(path, found), title=title)
+        else:
+            page = reports.html(reports.load_run(path), title=title)
+        folder.write_text(RunFolder.REPORT, page)
+        if folder.at(RunFolder.MANIFEST).is_file():
+            folder.write_manifest()
+    return [path / RunFolder.REPORT for path in folders]

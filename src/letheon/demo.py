@@ -179,7 +179,7 @@ def run(*, seed: int, out: Path, methods: Sequence[str] | None = None) -> dict[s
 
 
 class _Job(NamedTuple):
-    """What a worker does: ``prepare`` the model of a recipe's field, or ``unlearn`` into a folder."""
+    """A worker's task: ``prepare`` the model of a recipe's field, or ``unlearn`` into a folder."""
 
     verb: str
     recipe: Path
@@ -228,6 +228,8 @@ def _show(folder: RunFolder, board: ui.Board) -> None:
     events = folder.progress()
     total = next((e["steps"] for e in reversed(events) if e["event"] == "plan"), None)
     step = next((e["step"] for e in reversed(events) if e["event"] == "step"), 0)
-    probe = next((e["scores"] for e in reversed(events) if e["event"] == "probe"), {})
+    probe: Mapping[str, float] = next(
+        (e["scores"] for e in reversed(events) if e["event"] == "probe"), {}
+    )
     note = " ".join(f"{k} {ui.number(v)}" for k, v in list(probe.items())[:2])
     board.show(folder.path.name, step, total, note)

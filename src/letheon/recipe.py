@@ -84,7 +84,8 @@ class ModelSource(_Strict):
 
 class DataSource(_Strict):
     """A ``benchmark`` by name (with its ``params``, from the hub or from the folder ``path``), or
-    your own files ``forget`` and ``retain`` (JSONL, JSON or CSV) with a mapping of ``columns``.
+    your own files ``forget`` and ``retain`` (JSONL, JSON or CSV). ``columns`` names the columns
+    that hold ``question``, ``answer`` and ``unit`` where they are called otherwise.
     """
 
     benchmark: str | None = None
@@ -92,11 +93,12 @@ class DataSource(_Strict):
     path: str | None = None
     forget: str | None = None
     retain: str | None = None
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: dict[Literal["question", "answer", "unit"], str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSource:
-        if (self.benchmark is None) == (self.retain is None and self.forget is None):
+        files = self.forget is not None and self.retain is not None
+        if (self.benchmark is not None) == files:
             raise ValueError("data needs either a benchmark or forget and retain files")
         return self
 
@@ -171,10 +173,10 @@ class Training(_Strict):
 class Evaluation(_Strict):
     """How a model is scored. ``metrics``: names, or ``null`` for all that the data allow."""
 
-    batch_tokens: int = Field(8192, ge=1)
-    max_new_tokens: int = Field(64, ge=1)
+    batch_tokens: int = Field(default=8192, ge=1)
+    max_new_tokens: int = Field(default=64, ge=1)
     metrics: list[str] | None = None
-    utility_floor: float = Field(0.98, gt=0, le=1)
+    utility_floor: float = Field(default=0.98, gt=0, le=1)
 
 
 class Gold(_Strict):

@@ -41,8 +41,8 @@ from letheon.data.example import Corpus, Example
 from letheon.data.files import corpus_from_files
 from letheon.data.template import Encoded, Template
 from letheon.errors import FolderError, RecipeError, nearest
-from letheon.folder import RunFolder, environment, replacing
 from letheon.evaluation.records import Texts
+from letheon.folder import RunFolder, environment, replacing
 from letheon.metrics.records import Records, read, write
 from letheon.objectives.contract import Objective
 from letheon.recipe import Adapter, Choice, DataSource, ModelSource, Recipe
@@ -56,10 +56,11 @@ Watch = Callable[[dict[str, Any]], None]
 
 
 class _Known(NamedTuple):
-    """A model that is compared with: where its checkpoint is, and its records by paraphrase set."""
+    """A model that is compared with: its checkpoint, its records by paraphrase set, its seed."""
 
     source: ModelSource
     records: Mapping[str, Records]
+    seed: int | None
 
 
 def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> RunFolder:
@@ -133,14 +134,16 @@ def unlearn(
     before = target.records["scoring"]
     gold = scoring.records["scoring"] if scoring else None
     second = selection.records["scoring"] if selection else None
-    for name, reference in (("target", before), ("gold", gold), ("second_gold", second)):
+    known = {"target": target, "gold": scoring, "second_gold": selection}
+    for name, reference in known.items():
         if reference is not None:
-            _write(folder, f"reference/{name}.parquet", reference)
+            _write(folder, f"reference/{name}.parquet", reference.records["scoring"])
     oracle = selection is not None and recipe.gold.selection == recipe.gold.scoring
     payload = scorer.scores(records, gold) | {"oracle": oracle}
     if gold is not None and second is not None:
         payload["gate"] = scorer.verdict(records, before, gold, second, oracle=oracle)
-    _finish(folder, recipe, payload, "method", seconds)
+    seeds = {name: reference.seed for name, reference in known.items() if reference}
+    _finish(folder, recipe, payload | {"reference_seeds": seeds}, "method", seconds)
     return folder
 
 
@@ -224,8 +227,11 @@ def validate(recipe: Recipe) -> list[str]:
 
 def corpus_of(data: DataSource) -> Corpus:
     """Load a benchmark's corpus or the user's own files."""
-    if data.benchmark is None:
-        return corpus_from_files(forget=data.forget, retain=data.retain, columns=data.columns)
+    if data.forget is not None and data.retain is not None:
+        return corpus_from_files(
+            forget=data.forget, retain=data.retain, **{str(k): v for k, v in data.columns.items()}
+        )
+    assert data.benchmark is not None
     load = registry.load("letheon.benchmarks", data.benchmark).load
     params = dict(data.params) | ({"path": data.path} if data.path is not None else {})
     valid = inspect.signature(load).parameters
@@ -268,19 +274,16 @@ def adapt(model: Any, adapter: Adapter | None, *, seed: int) -> Any:
     """Put the recipe's adapter on ``model``; without one all its parameters train."""
     if adapter is None:
         return model
-    torch.manual_seed(seed)
-    given = {
-        "omega": adapter.omega,
-        "scale": adapter.scale,
-        "lora_alpha": adapter.alpha,
-        "target_modules": adapter.target_modules,
-    }
     config = BoundedLoraConfig(
         r=adapter.r,
+        lora_alpha=adapter.alpha,
         bound=adapter.bound,
+        omega=adapter.omega,
+        scale=adapter.scale,
+        target_modules=adapter.target_modules,
         attention=adapter.attention,
+        seed=seed,
         task_type="CAUSAL_LM",
-        **{k: v for k, v in given.items() if v is not None},
     )
     with warnings.catch_warnings():
         # peft 0.21 asks transformers 5 by a name that it deprecates
@@ -296,14 +299,14 @@ def _known(
     if source.recipe is None:
         loaded = models.load(source)
         scorer = _scorer(recipe, loaded, corpus)
-        return _Known(source, {s: scorer.records(loaded.model, s, watch)[0] for s in SETS})
+        return _Known(source, {s: scorer.records(loaded.model, s, watch)[0] for s in SETS}, None)
     child = _child(source, recipe)
     place = home / f"{child.name}-{child.fingerprint(corpus.checksums)[:10]}"
     if not RunFolder(place).at(RunFolder.MANIFEST).is_file():
         watch({"event": "phase", "name": f"train {child.name}, seed {child.seed}"})
     folder = train(child, place, watch=watch)
     records = {which: read(folder.at(_RECORDS[which])) for which in SETS}
-    return _Known(ModelSource(path=str(folder.at(RunFolder.MERGED))), records)
+    return _Known(ModelSource(path=str(folder.at(RunFolder.MERGED))), records, child.seed)
 
 
 def _child(source: ModelSource, parent: Recipe) -> Recipe:
@@ -407,7 +410,8 @@ def _fit(
     seconds = time.perf_counter() - began
     note({"event": "phase", "name": "training", "seconds": round(seconds, 2)})
     note({"event": "kept", "step": outcome.kept, "scores": dict(outcome.scores)})
-    return sum(e["seconds"] for e in folder.progress() if e.get("name") == "training")
+    parts = (e["seconds"] for e in folder.progress() if e.get("name") == "training")
+    return float(sum(parts))
 
 
 def _save(model: Any, tokenizer: Any, recipe: Recipe, folder: RunFolder) -> None:

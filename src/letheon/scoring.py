@@ -87,9 +87,7 @@ class Scorer:
             "criteria": [asdict(criterion) for criterion in found.criteria],
         }
 
-    def probe(
-        self, target: Records, gold: Records | None
-    ) -> Callable[[Any], Mapping[str, float]]:
+    def probe(self, target: Records, gold: Records | None) -> Callable[[Any], Mapping[str, float]]:
         """Return a quick scorer on validation paraphrases, for stopping and selecting.
 
         It gives ``utility_ratio`` (probability and truth ratio on the kept splits, harmonic mean,

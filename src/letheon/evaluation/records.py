@@ -53,8 +53,9 @@ def evaluate(
     ``paraphrases`` names the set of alternates (``validation`` to select by, ``scoring`` for final
     scores); where a set has its own question, its answers are asked with that. Texts are generated
     for the splits ``generated`` (default: all scored); others lack the columns that need them.
-    Alternates of ``unseen`` rows are not scored: only membership is asked of them. Returns records (columns as in
-    docs/design/0001-contracts.md) and the texts.
+    Alternates of ``unseen`` rows are not scored: only membership is asked of them.
+
+    Returns records (columns as in docs/design/0001-contracts.md) and the texts.
     """
     chosen = [s for s in (splits or corpus.evaluation) if corpus.evaluation.get(s)]
     plan = {

@@ -88,7 +88,8 @@ def by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
 
 def _statistics(logits: Tensor, targets: Tensor) -> tuple[np.ndarray, ...]:
     pieces: list[list[Tensor]] = [[], [], [], []]
-    for part, target in zip(logits.split(_CHUNK), targets.split(_CHUNK), strict=True):
+    chunks = zip(torch.split(logits, _CHUNK), torch.split(targets, _CHUNK), strict=True)
+    for part, target in chunks:
         logp = torch.log_softmax(part.float(), dim=-1)
         p = logp.exp()
         mean = (p * logp).sum(-1)

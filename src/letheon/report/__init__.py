@@ -6,6 +6,7 @@ __all__ = [
     "Run",
     "Table",
     "details",
+    "failure_lines",
     "html",
     "load_comparison",
     "load_run",
@@ -20,4 +21,4 @@ from letheon.report.load import Run, load_comparison, load_run, load_runs
 from letheon.report.tables import Table, details, over_seeds, table
 from letheon.report.to_html import html
 from letheon.report.to_markdown import markdown
-from letheon.report.words import verdict
+from letheon.report.words import failure_lines, verdict

@@ -65,7 +65,7 @@ class Untouched:
                 batch = collate(rows[start : start + batch_size], pad_id=pad_id).to(device)
                 view = answer_views(model, batch)
                 counts = torch.bincount(view.rows, minlength=view.n_examples).tolist()
-                self._cached.extend(view.logp().cpu().split(counts))
+                self._cached.extend(torch.split(view.logp().cpu(), counts))
 
     def reference(self, batch: Batch, forget: Sequence[int]) -> Reference:
         """Return the reference of a batch whose first rows are the ``forget`` rows."""
