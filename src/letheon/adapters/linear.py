@@ -108,10 +108,11 @@ def block(
     return into
 
 
+@torch.no_grad()
 def effective_weight(
     weight: Tensor, plan: Plan, factors: Sequence[Tensor], dtype: torch.dtype
 ) -> Tensor:
-    """Build the whole effective weight in the stored layout."""
+    """Build the whole effective weight in the stored layout, without a gradient."""
     rows, cols = (slice(0, size) for size in weight.shape)
     into = torch.empty(weight.shape, dtype=dtype, device=weight.device)
     return block(weight, stored(plan, factors), rows, cols, into)
