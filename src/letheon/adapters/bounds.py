@@ -54,7 +54,7 @@ _BOUNDS = {
         Bound("sine", torch.sin, torch.cos, 1.0),
         Bound("tanh", torch.tanh, lambda z: 1 - torch.tanh(z).square(), 1.0),
         # centred and stretched to the others' range: 2 sigmoid(z) - 1 = tanh(z / 2), slope 1/2 at 0
-        Bound("sigmoid", lambda z: torch.sigmoid(z).mul_(2).sub_(1), _sigmoid_derivative, 1.0),
+        Bound("sigmoid", lambda z: 2 * torch.sigmoid(z) - 1, _sigmoid_derivative, 1.0),
         Bound("hard_tanh", hardtanh, lambda z: (z.abs() < 1).to(z.dtype), 1.0),
         Bound("softsign", softsign, lambda z: (1 + z.abs()).pow(-2), 1.0),
     )

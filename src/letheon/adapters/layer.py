@@ -6,6 +6,7 @@ __all__ = ["BoundedLoraLinear"]
 
 import math
 import zlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,9 +35,8 @@ class BoundedLoraLinear(nn.Module, BaseTunerLayer):
         active_adapters: list[str]
         disable_adapters: bool
         merged: bool
-
-        def get_base_layer(self) -> Any: ...
-        def set_adapter(self, adapter_names: list[str], inference_mode: bool = False) -> None: ...
+        get_base_layer: Callable[[], Any]
+        set_adapter: Callable[..., None]
 
     def __init__(self, base_layer: nn.Module, name: str) -> None:
         super().__init__()

@@ -27,9 +27,10 @@ from letheon.adapters.bounds import Bound
 
 # A product of fewer columns runs below the processor's speed; one panel is enough for a matrix
 # that fits the cache; a tile is the share of the fast cache one pointwise operand may take.
-PANEL_COLUMNS = {torch.float32: 256, torch.float64: 256, torch.bfloat16: 384, torch.float16: 384}
+PANEL_COLUMNS = {torch.float32: 384, torch.float64: 384, torch.bfloat16: 384, torch.float16: 384}
+PANEL_MULTIPLE = 128
 PANEL_ELEMENTS = 2**18
-TILE_ELEMENTS = 2**16
+TILE_ELEMENTS = 2**17
 
 
 class Change(NamedTuple):
@@ -65,11 +66,19 @@ class Plan:
 
 
 class Stored(NamedTuple):
-    """A change in the stored layout; ``left`` already holds omega."""
+    """A change in the stored layout: ``left [m, r]`` (holds omega already), ``right [r, n]``."""
 
     change: Change
     left: Tensor
     right: Tensor
+
+    def columns(self, cols: slice) -> Stored:
+        """Return the change of some columns only."""
+        return self._replace(right=self.right[:, cols].contiguous())
+
+    def phase(self, rows: slice) -> Tensor:
+        """Return ``omega L R`` for some rows."""
+        return self.left[rows] @ self.right
 
 
 def phase_type(factor: Tensor) -> torch.dtype:
@@ -89,25 +98,24 @@ def stored(plan: Plan, factors: Sequence[Tensor]) -> list[Stored]:
 
 
 def block(
-    weight: Tensor, changes: Sequence[Stored], rows: slice, cols: slice, dtype: torch.dtype
+    weight: Tensor, changes: Sequence[Stored], rows: slice, cols: slice, into: Tensor
 ) -> Tensor:
-    """Return ``weight[rows, cols]`` with ``changes`` added, rounded once to ``dtype``."""
-    tiles = _tiles(rows, cols)
-    if len(tiles) == 1:
-        return _changed(weight, changes, rows, cols).to(dtype)
-    result = weight.new_empty((rows.stop - rows.start, cols.stop - cols.start), dtype=dtype)
-    for tile in tiles:
-        into = slice(tile.start - rows.start, tile.stop - rows.start)
-        result[into] = _changed(weight, changes, tile, cols)
-    return result
+    """Write ``weight[rows, cols]`` with ``changes`` added, rounded once, into ``into``."""
+    panel = [change.columns(cols) for change in changes]
+    for tile in _tiles(rows, cols):
+        phases = [change.phase(tile) for change in panel]
+        _add_values(panel, phases, weight[tile, cols], _inside(into, tile, rows))
+    return into
 
 
+@torch.no_grad()
 def effective_weight(
     weight: Tensor, plan: Plan, factors: Sequence[Tensor], dtype: torch.dtype
 ) -> Tensor:
-    """Build the whole effective weight in the stored layout."""
+    """Build the whole effective weight in the stored layout, without a gradient."""
     rows, cols = (slice(0, size) for size in weight.shape)
-    return block(weight, stored(plan, factors), rows, cols, dtype)
+    into = torch.empty(weight.shape, dtype=dtype, device=weight.device)
+    return block(weight, stored(plan, factors), rows, cols, into)
 
 
 def bounded_linear(
@@ -119,7 +127,8 @@ def bounded_linear(
     in ``x``, ``weight``, ``bias`` and ``factors``.
     """
     with _without_autocast(x):
-        result: Tensor = _BoundedLinear.apply(x, weight, bias, plan, *factors)
+        apply: Any = _BoundedLinear.apply  # untyped in torch
+        result: Tensor = apply(x, weight, bias, plan, *factors)
     return result
 
 
@@ -137,7 +146,7 @@ class _BoundedLinear(torch.autograd.Function):
         return y.view(*x.shape[:-1], n_out)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, *factors = ctx.saved_tensors
         needs = ctx.needs_input_grad
@@ -156,17 +165,33 @@ def _forward(
     kept = _kept(weight, plan, factors, x.dtype, build=True)
     if kept is not None:
         return _product(x, kept, bias, plan)
-    every = _full(weight)
+    every, changes = _full(weight), stored(plan, factors)
     panels = list(_panels(weight, plan, 1 if plan.transposed else 0, x.dtype))
-    changes = stored(plan, factors)
-    if len(panels) == 1:
-        return _product(x, block(weight, changes, *every, x.dtype), bias, plan)
-    y = x.new_empty((x.shape[0], panels[-1].stop))
+    scratch = _Scratch(x)
+    y = x.new_empty((x.shape[0], panels[-1].stop)) if len(panels) > 1 else None
     for panel in panels:
-        index = (every[0], panel) if plan.transposed else (panel, every[1])
-        effective = block(weight, changes, *index, x.dtype)
+        rows, cols = (every[0], panel) if plan.transposed else (panel, every[1])
+        effective = block(weight, changes, rows, cols, scratch.block("weight", rows, cols))
+        if y is None:
+            return _product(x, effective, bias, plan)
         torch.mm(x, effective if plan.transposed else effective.t(), out=y[:, panel])
+    assert y is not None
     return y if bias is None else y.add_(bias)
+
+
+class _Scratch:
+    """Memory that the panels of one pass share: fresh pages cost as much as the arithmetic."""
+
+    def __init__(self, like: Tensor) -> None:
+        self._like = like
+        self._buffers: dict[str, Tensor] = {}
+
+    def block(self, name: str, rows: slice, cols: slice) -> Tensor:
+        """Return an uninitialised block; one name's blocks overwrite each other, largest first."""
+        shape = (rows.stop - rows.start, cols.stop - cols.start)
+        if name not in self._buffers:
+            self._buffers[name] = self._like.new_empty(shape[0] * shape[1])
+        return self._buffers[name][: shape[0] * shape[1]].view(shape)
 
 
 class _Backward:
@@ -184,6 +209,7 @@ class _Backward:
         self.x, self.grad, self.weight, self.plan, self.factors = x, grad, weight, plan, factors
         self.needs_x, self.needs_weight, self.needs_factor = needs[0], needs[1], needs[4:]
         self.changes = stored(plan, factors)
+        self.scratch = _Scratch(x)
         self.needs_change = [
             self.needs_factor[2 * k] or self.needs_factor[2 * k + 1]
             for k in range(len(self.changes))
@@ -206,7 +232,8 @@ class _Backward:
         if self.needs_weight or any(self.needs_change):
             x = self.x[:, panel]
             pair = (x, self.grad) if self.plan.transposed else (self.grad, x)
-            product = pair[0].t() @ pair[1]
+            product = self.scratch.block("product", rows, cols)
+            torch.mm(pair[0].t(), pair[1], out=product)
         if self.grad_weight is not None and product is not None:
             self.grad_weight[rows, cols] = product
         effective = self._pointwise(product, rows, cols)
@@ -216,25 +243,34 @@ class _Backward:
 
     def _pointwise(self, product: Tensor | None, rows: slice, cols: slice) -> Tensor | None:
         """Return the effective block (if asked for) and add to the factors' gradients."""
-        if self.kept is not None:
-            effective: Tensor | None = self.kept[rows, cols]
-        elif self.needs_x:
-            effective = block(self.weight, self.changes, rows, cols, self.x.dtype)
-        else:
-            effective = None
-        if product is not None:
-            for index, needed in enumerate(self.needs_change):
-                if needed:
-                    self._factors(index, product, rows, cols)
-        return effective
+        built = None
+        if self.needs_x and self.kept is None:
+            built = self.scratch.block("weight", rows, cols)
+        changes = [change.columns(cols) for change in self.changes]
+        wanted = any(self.needs_change) or built is not None
+        for tile in _tiles(rows, cols) if wanted else ():
+            phases = [change.phase(tile) for change in changes]
+            if built is not None:
+                _add_values(changes, phases, self.weight[tile, cols], _inside(built, tile, rows))
+            if product is not None:
+                self._factors(changes, phases, _inside(product, tile, rows), tile, cols)
+        return built if self.kept is None else self.kept[rows, cols]
 
-    def _factors(self, index: int, product: Tensor, rows: slice, cols: slice) -> None:
-        change, left, right = self.changes[index]
-        for tile in _tiles(rows, cols):
-            masked = change.bound.derivative(left[tile] @ right[:, cols])
-            masked.mul_(product[tile.start - rows.start : tile.stop - rows.start].to(masked.dtype))
-            self.left[index][tile].addmm_(masked, right[:, cols].t())
-            self.right[index][:, cols].addmm_(left[tile].t(), masked)
+    def _factors(
+        self,
+        changes: Sequence[Stored],
+        phases: Sequence[Tensor],
+        product: Tensor,
+        tile: slice,
+        cols: slice,
+    ) -> None:
+        for index, (change, left, right) in enumerate(changes):
+            if self.needs_change[index]:
+                masked = change.bound.derivative(phases[index])
+                # mixed types in one pointwise operation are several times slower
+                masked.mul_(product.to(masked.dtype))
+                self.left[index][tile].addmm_(masked, right.t())
+                self.right[index][:, cols].addmm_(left[tile].t(), masked)
 
     def factor_gradients(self) -> Iterator[Tensor | None]:
         """Yield the gradients of ``A1, B1, A2, B2, ...`` in the factors' own types."""
@@ -265,13 +301,25 @@ def _product(x: Tensor, effective: Tensor, bias: Tensor | None, plan: Plan) -> T
     return x @ by if bias is None else torch.addmm(bias, x, by)
 
 
-def _changed(weight: Tensor, changes: Sequence[Stored], rows: slice, cols: slice) -> Tensor:
-    result = weight[rows, cols]
-    for change, left, right in changes:
-        value = change.bound.value(left[rows] @ right[:, cols])
-        # mixed types in one pointwise operation are several times slower than a conversion
-        result = torch.add(result.to(value.dtype), value, alpha=change.scale)
-    return result
+def _add_values(
+    changes: Sequence[Stored], phases: Sequence[Tensor], weight: Tensor, into: Tensor
+) -> None:
+    """Write ``weight + sum_k s_k phi_k(phase_k)`` into ``into``, rounded once."""
+    last = len(changes) - 1
+    total = weight
+    for index, ((change, _, _), phase) in enumerate(zip(changes, phases, strict=True)):
+        value = change.bound.value(phase)
+        total = total.to(value.dtype)
+        if index == last and into.dtype == value.dtype:
+            torch.add(total, value, alpha=change.scale, out=into)
+            return
+        total = torch.add(total, value, alpha=change.scale)
+    into.copy_(total)
+
+
+def _inside(panel: Tensor, tile: slice, rows: slice) -> Tensor:
+    """Return the rows ``tile`` of a panel that starts at ``rows``."""
+    return panel[tile.start - rows.start : tile.stop - rows.start]
 
 
 def _full(weight: Tensor) -> tuple[slice, slice]:
@@ -281,7 +329,11 @@ def _full(weight: Tensor) -> tuple[slice, slice]:
 def _panels(weight: Tensor, plan: Plan, dimension: int, dtype: torch.dtype) -> Iterator[slice]:
     """Cut a dimension of the stored weight into panels, the last one ragged."""
     size, other = weight.shape[dimension], weight.shape[1 - dimension]
-    width = plan.panel or max(PANEL_COLUMNS.get(dtype, 256), PANEL_ELEMENTS // other)
+    width = plan.panel
+    if width is None:
+        # whole multiples of the processor's blocking, or products run at half speed
+        wide = -(-PANEL_ELEMENTS // other // PANEL_MULTIPLE) * PANEL_MULTIPLE
+        width = max(PANEL_COLUMNS.get(dtype, 384), wide)
     return (slice(start, min(start + width, size)) for start in range(0, size, width))
 
 
