@@ -21,6 +21,19 @@ SURFACE = {
         "nearest",
     ],
     "letheon.folder": ["RunFolder", "environment"],
+    "letheon.report": [
+        "Run",
+        "Table",
+        "details",
+        "html",
+        "load_comparison",
+        "load_run",
+        "load_runs",
+        "markdown",
+        "over_seeds",
+        "table",
+        "verdict",
+    ],
     "letheon.registry": ["load", "names", "summary"],
 }
 
