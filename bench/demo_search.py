@@ -23,7 +23,7 @@ from typing import Any
 def draw(trial: int) -> dict[str, float]:
     rng = random.Random(f"demo-search/{trial}")
     return {
-        "lr": 10 ** rng.uniform(math.log10(1e-4), math.log10(1e-2)),
+        "lr": 10 ** rng.uniform(math.log10(2e-4), math.log10(5e-3)),
         "forget_weight": 10 ** rng.uniform(math.log10(0.03), math.log10(1.0)),
         "gain": rng.choice([1, 2, 4]),
     }

@@ -250,7 +250,7 @@ def _print_scores(scores: list[dict[str, Any]], as_json: bool) -> None:
             f"[{number(score['low'])}, {number(score['high'])}]" if score["low"] is not None else ""
         )
         typer.echo(
-            f"{score['name']:<34} {number(score['value']):>9} {span:<20} "
+            f"{score['name']:<34} {number(score['value']):>9} {span:<22} "
             f"n={score['n']:<5} {arrows[score['direction']]}"
         )
 

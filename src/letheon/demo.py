@@ -54,9 +54,10 @@ _TRAINING: dict[str, Any] = {
 _UNLEARNING: dict[str, Any] = {
     "steps": 200,
     "batch_size": 12,
-    "retain_batch_size": 24,
-    "probe_every": 25,
-    "stop_below": {"score": "utility_ratio", "value": 0.9},
+    "retain_batch_size": 28,
+    "probe_every": 40,
+    "schedule": "cosine",
+    "warmup": 0.05,
     "checkpoint_every": 40,
     "select": {"score": "gold_distance", "direction": "down"},
 }

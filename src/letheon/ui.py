@@ -30,10 +30,10 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def number(value: float | None) -> str:
-    """Write a score: three decimals, or scientific where that would show zero."""
+    """Write a score: four decimals, or scientific where that would show next to nothing."""
     if value is None:
         return "-"
-    return f"{value:.1e}" if 0 < abs(value) < 5e-4 else f"{value:.3f}"
+    return f"{value:.2e}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
 
 
 class Board:
