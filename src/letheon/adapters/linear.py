@@ -329,19 +329,22 @@ def _full(weight: Tensor) -> tuple[slice, slice]:
 def _panels(weight: Tensor, plan: Plan, dimension: int, dtype: torch.dtype) -> Iterator[slice]:
     """Cut a dimension of the stored weight into panels, the last one ragged."""
     size, other = weight.shape[dimension], weight.shape[1 - dimension]
-    width = plan.panel
-    if width is None:
-        # whole multiples of the processor's blocking, or products run at half speed
-        wide = -(-PANEL_ELEMENTS // other // PANEL_MULTIPLE) * PANEL_MULTIPLE
-        width = max(PANEL_COLUMNS.get(dtype, 384), wide)
+    width = plan.panel or _panel_width(size, other, dtype)
     return (slice(start, min(start + width, size)) for start in range(0, size, width))
+
+
+def _panel_width(size: int, other: int, dtype: torch.dtype) -> int:
+    """Choose equal panels of whole blocks: a narrow last one runs at half the speed."""
+    least = max(PANEL_COLUMNS.get(dtype, 384), -(-PANEL_ELEMENTS // other))
+    count = max(1, size // least)
+    return -(-size // (count * PANEL_MULTIPLE)) * PANEL_MULTIPLE
 
 
 def _tiles(rows: slice, cols: slice) -> list[slice]:
     """Cut ``rows`` so that a tile of all ``cols`` stays in the cache."""
-    height = max(1, TILE_ELEMENTS // (cols.stop - cols.start))
-    if rows.stop - rows.start <= height:
-        return [rows]
+    size = rows.stop - rows.start
+    count = max(1, -(-size * (cols.stop - cols.start) // TILE_ELEMENTS))
+    height = -(-size // count)
     cuts = range(rows.start, rows.stop, height)
     return [slice(start, min(start + height, rows.stop)) for start in cuts]
 
