@@ -7,45 +7,32 @@ on where it was killed, and a finished run is returned as it is.
 
 from __future__ import annotations
 
-__all__ = [
-    "adapt",
-    "build",
-    "corpus_of",
-    "evaluate",
-    "merge",
-    "prepare",
-    "train",
-    "unlearn",
-    "validate",
-]
+__all__ = ["evaluate", "merge", "prepare", "rehearse", "train", "unlearn", "validate"]
 
 import dataclasses
-import inspect
 import json
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from peft import PeftModel, get_peft_model
-from pydantic import TypeAdapter, ValidationError
+from peft import PeftModel
 
-from letheon import models, registry
+from letheon import models
 from letheon import recipe as recipes
 from letheon.adapters import BoundedLoraConfig
 from letheon.data.batch import pad_id
 from letheon.data.example import Corpus, Example
-from letheon.data.files import corpus_from_files
 from letheon.data.template import Encoded, Template
-from letheon.errors import FolderError, RecipeError, nearest
+from letheon.errors import FolderError
 from letheon.evaluation.records import Texts
 from letheon.folder import RunFolder, environment, replacing
 from letheon.metrics.records import Records, read, write
 from letheon.objectives.contract import Objective
-from letheon.recipe import Adapter, Choice, DataSource, ModelSource, Recipe
+from letheon.parts import adapt, corpus_of, objective_of
+from letheon.recipe import ModelSource, Recipe
 from letheon.scoring import SETS, Scorer
 from letheon.training import loop
 
@@ -71,7 +58,7 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     """
     corpus = corpus_of(recipe.data)
     folder = RunFolder(out)
-    objective = build("letheon.objectives", recipe.objective)
+    objective = objective_of(recipe.objective)
     loaded = _made_or_loaded(recipe, corpus)
     rows = _training_rows(recipe, corpus, loaded.tokenizer)
     if _begin(folder, recipe, corpus, loaded.checksum):
@@ -109,7 +96,7 @@ def unlearn(
     """
     home = home or out.parent
     corpus = corpus_of(recipe.data)
-    objective = build("letheon.objectives", recipe.objective)
+    objective = objective_of(recipe.objective)
     target = _known(recipe.model, recipe, corpus, home, watch)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     scoring = _known(recipe.gold.scoring, recipe, corpus, home, watch)
@@ -157,7 +144,7 @@ def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
     return loop.run(
         model,
-        build("letheon.objectives", recipe.objective),
+        objective_of(recipe.objective),
         _unlearning_rows(recipe, corpus, loaded.tokenizer),
         recipe.training,
         seed=recipe.seed,
@@ -200,7 +187,7 @@ def validate(recipe: Recipe) -> list[str]:
     Raises what ``train`` or ``unlearn`` would raise before their first step.
     """
     corpus = corpus_of(recipe.data)
-    objective = build("letheon.objectives", recipe.objective)
+    objective = objective_of(recipe.objective)
     lines = [
         f"data: {corpus.name} {corpus.version}, {len(corpus.forget)} forget and "
         f"{len(corpus.retain)} retain rows",
@@ -223,72 +210,6 @@ def validate(recipe: Recipe) -> list[str]:
             count = sum(p.numel() for p in loaded.model.parameters())
             lines.append(f"{name}: {loaded.model.config.model_type}, {count:,} parameters")
     return lines
-
-
-def corpus_of(data: DataSource) -> Corpus:
-    """Load a benchmark's corpus or the user's own files."""
-    if data.forget is not None and data.retain is not None:
-        return corpus_from_files(
-            forget=data.forget, retain=data.retain, **{str(k): v for k, v in data.columns.items()}
-        )
-    assert data.benchmark is not None
-    load = registry.load("letheon.benchmarks", data.benchmark).load
-    params = dict(data.params) | ({"path": data.path} if data.path is not None else {})
-    valid = inspect.signature(load).parameters
-    for key in params:
-        if key not in valid:
-            raise RecipeError(
-                f"Unknown parameter of the benchmark {data.benchmark}.",
-                got=key,
-                remedy=nearest(key, valid),
-            )
-    corpus: Corpus = load(**params)
-    return corpus
-
-
-def build(package: str, choice: Choice) -> Objective:
-    """Make the object a ``{name, params}`` choice means, its params checked by its class.
-
-    Raises RecipeError for an unknown name or field, or a value of the wrong kind.
-    """
-    module = registry.load(package, choice.name)
-    kind: type[Objective] = module.OBJECTIVE
-    valid = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    for key in choice.params:
-        if key not in valid:
-            raise RecipeError(
-                f"Unknown parameter of {choice.name}.", got=key, remedy=nearest(key, valid)
-            )
-    try:
-        return TypeAdapter(kind).validate_python(choice.params)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RecipeError(
-            f"{choice.name}: {first['msg']}.",
-            got=f"{first['loc'][-1]} = {first['input']!r}",
-            remedy="Mend objective.params.",
-        ) from None
-
-
-def adapt(model: Any, adapter: Adapter | None, *, seed: int) -> Any:
-    """Put the recipe's adapter on ``model``; without one all its parameters train."""
-    if adapter is None:
-        return model
-    config = BoundedLoraConfig(
-        r=adapter.r,
-        lora_alpha=adapter.alpha,
-        bound=adapter.bound,
-        omega=adapter.omega,
-        scale=adapter.scale,
-        target_modules=adapter.target_modules,
-        attention=adapter.attention,
-        seed=seed,
-        task_type="CAUSAL_LM",
-    )
-    with warnings.catch_warnings():
-        # peft 0.21 asks transformers 5 by a name that it deprecates
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
-        return get_peft_model(model, config)
 
 
 def _known(

@@ -5,7 +5,7 @@ methods see the same points. A trial is one unlearning run whose probes (validat
 selection gold model) are all kept; the scoring gold model and the scoring paraphrases are not
 looked at. Resumable: trials already in the file are skipped.
 
-    python bench/demo_search.py --out search.jsonl --populations 200 201 --trials 12
+    python scripts/demo_search.py --out search.jsonl --populations 200 201 --trials 12
 """
 
 from __future__ import annotations
