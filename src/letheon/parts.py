@@ -20,7 +20,6 @@ from letheon.errors import RecipeError, nearest
 from letheon.objectives.contract import Objective
 from letheon.recipe import Adapter, Choice, DataSource
 
-
 _COLUMNS: tuple[Literal["question", "answer", "unit"], ...] = ("question", "answer", "unit")
 
 

@@ -11,16 +11,15 @@ from typing import Any
 import peft
 import pytest
 import torch
-from tiny import tiny_llama, tiny_rows
 
 from letheon.adapters import BoundedLoraConfig
 from letheon.errors import DivergedError, InputError
 from letheon.objectives.finetune import FineTune
-from letheon.objectives.gradient_ascent import GradientAscent
 from letheon.objectives.gradient_difference import GradientDifference
 from letheon.objectives.npo import NPO
 from letheon.recipe import Requirement, Selection, Training
 from letheon.training import loop
+from tiny import tiny_llama, tiny_rows
 
 ROWS = loop.Rows(tiny_rows(6, seed=1), tiny_rows(9, seed=2), pad_id=0)
 
