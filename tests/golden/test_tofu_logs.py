@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from letheon.benchmarks.tofu_log import read_log, score_log
 from letheon.errors import MetricError
 from letheon.metrics.score import Score
+from letheon.metrics.truth_ratio import truth_ratio
 
 
 @pytest.fixture
@@ -58,16 +61,9 @@ def test_rows_and_units(scores: dict[str, Score]) -> None:
 
 
 def test_own_truth_ratios_agree_with_the_logged_ones(logs: Path) -> None:
-    import json
-
-    import numpy as np
-
-    from letheon.metrics.truth_ratio import truth_ratio
-
     path = logs / "llama2-7b_retain90.json"
     forget = read_log(path)["forget"]
     logged = json.loads(path.read_text())["eval_log_forget.json"]["truth_ratio"]
-    # the logs hold the inverse: exp(mean false NLL - paraphrased NLL)
     mine = truth_ratio(forget["paraphrased_nll"], forget["perturbed_nll"])
     ratio = mine / np.array(list(logged.values()))
     assert ratio == pytest.approx(np.ones(300), rel=1e-4)
