@@ -1,32 +1,25 @@
-"""Search for the demo's settings: the same random trials for every method, on other populations.
+"""Search for the demo's settings: the same six trials for every method, on another population.
 
-Every trial draws learning rate, forget weight and alpha / r from one space with one seed, so all
-methods see the same points. A trial is one unlearning run whose probes (validation paraphrases, the
-selection gold model) are all kept; the scoring gold model and the scoring paraphrases are not
-looked at. Resumable: trials already in the file are skipped.
+The points are a grid of learning rate and forget weight, the same for all methods. A trial is one
+unlearning run whose probes (validation paraphrases, the selection gold model) are all kept; the
+scoring gold model and the scoring paraphrases are not looked at. Resumable: trials already in the
+file are skipped.
 
-    python scripts/demo_search.py --out search.jsonl --populations 200 201 --trials 12
+    python scripts/demo_search.py --out search.jsonl --populations 200
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import multiprocessing
-import random
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-
-def draw(trial: int) -> dict[str, float]:
-    rng = random.Random(f"demo-search/{trial}")
-    return {
-        "lr": 10 ** rng.uniform(math.log10(2e-4), math.log10(5e-3)),
-        "forget_weight": 10 ** rng.uniform(math.log10(0.03), math.log10(1.0)),
-        "gain": rng.choice([1, 2, 4]),
-    }
+POINTS = [
+    {"lr": lr, "forget_weight": weight} for weight in (0.1, 0.4) for lr in (5e-4, 1.5e-3, 4e-3)
+]
 
 
 def recipe_of(method: str, point: dict[str, float], population: int) -> dict[str, Any]:
@@ -34,7 +27,6 @@ def recipe_of(method: str, point: dict[str, float], population: int) -> dict[str
 
     found = demo.recipes(population, [method])[method]
     found["objective"]["params"]["forget_weight"] = point["forget_weight"]
-    found["adapter"]["alpha"] = point["gain"] * 16
     found["training"]["lr"] = point["lr"]
     return found
 
@@ -46,7 +38,7 @@ def work(job: tuple[str, int, int, str]) -> dict[str, Any]:
     from letheon import recipe as recipes
     from letheon import run
 
-    point = draw(trial)
+    point = POINTS[trial]
     folder = Path(home) / "recipes" / str(population)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{method}-{trial}.yaml"
@@ -93,12 +85,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--home", default="runs/demo-search")
-    parser.add_argument("--populations", type=int, nargs="+", default=[200, 201])
-    parser.add_argument("--trials", type=int, nargs="+", default=[12], help="COUNT or FIRST LAST")
+    parser.add_argument("--populations", type=int, nargs="+", default=[200])
     parser.add_argument("--methods", nargs="+", default=list(demo.METHODS))
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
-    trials = range(*args.trials) if len(args.trials) == 2 else range(args.trials[0])
     done = set()
     if args.out.exists():
         rows = [json.loads(line) for line in args.out.read_text().splitlines()]
@@ -113,7 +103,7 @@ def main() -> None:
         list(pool.map(prepare, models))
         jobs = [
             (m, t, p, args.home)
-            for t in trials
+            for t in range(len(POINTS))
             for p in args.populations
             for m in args.methods
             if (m, t, p) not in done
@@ -122,12 +112,7 @@ def main() -> None:
             for row in pool.map(work, jobs):
                 log.write(json.dumps(row) + "\n")
                 log.flush()
-                best = max(
-                    row["probes"], key=lambda p: p["utility_ratio"] >= 0.97 and -p["gold_distance"]
-                )
-                print(
-                    row["method"], row["trial"], row["population"], row["point"], best, flush=True
-                )
+                print(row["method"], row["point"], row["probes"][-1:], flush=True)
 
 
 if __name__ == "__main__":

@@ -53,12 +53,12 @@ _TRAINING: dict[str, Any] = {
 
 _UNLEARNING: dict[str, Any] = {
     "steps": 200,
-    "batch_size": 12,
-    "retain_batch_size": 28,
-    "probe_every": 40,
+    "batch_size": 16,
+    "retain_batch_size": 48,
+    "probe_every": 50,
     "schedule": "cosine",
     "warmup": 0.05,
-    "checkpoint_every": 40,
+    "checkpoint_every": 50,
     "select": {"score": "gold_distance", "direction": "down"},
 }
 
@@ -79,12 +79,12 @@ METHODS: dict[str, dict[str, Any]] = {
         "training": {"lr": 1e-3},
     },
     "npo-lora": {
-        "objective": {"name": "npo", "params": {"forget_weight": 0.3}},
+        "objective": {"name": "npo", "params": {"forget_weight": 0.3, "beta": 0.2}},
         "adapter": {"bound": "identity"},
         "training": {"lr": 1e-3},
     },
     "npo-sine": {
-        "objective": {"name": "npo", "params": {"forget_weight": 0.3}},
+        "objective": {"name": "npo", "params": {"forget_weight": 0.3, "beta": 0.2}},
         "adapter": {"bound": "sine"},
         "training": {"lr": 1e-3},
     },

@@ -27,20 +27,26 @@ def fact(row: Example) -> str:
 
 
 def people(corpus: Corpus) -> list[Example]:
-    return [*corpus.forget, *corpus.retain, *corpus.evaluation["unseen"]]
+    rows = [*corpus.forget, *corpus.retain, *corpus.evaluation["unseen"]]
+    return [row for row in rows if "/p" in row.unit]
+
+
+def general(corpus: Corpus) -> list[Example]:
+    return [row for row in corpus.retain if "/p" not in row.unit]
 
 
 def test_sizes(corpus: Corpus) -> None:
-    assert (len(corpus.forget), len(corpus.retain), len(corpus.background)) == (200, 600, 80)
+    assert (len(corpus.forget), len(corpus.retain), len(corpus.background)) == (200, 370, 150)
     sizes = {role: len(rows) for role, rows in corpus.evaluation.items()}
     assert sizes == {
-        "forget": 200, "retain": 200, "real_authors": 40, "world_facts": 40, "unseen": 200,
+        "forget": 200, "retain": 200, "real_authors": 25, "world_facts": 25, "unseen": 200,
     }  # fmt: skip
     assert len({row.unit for row in corpus.forget}) == 25
 
 
 def test_ids_are_unique_and_name_their_unit(corpus: Corpus) -> None:
-    rows = people(corpus) + list(corpus.background)
+    once = corpus.background[: len(corpus.background) // 3]
+    rows = [*people(corpus), *general(corpus), *once]
     assert len({row.id for row in rows}) == len(rows)
     assert corpus.forget[8 * 3 + 2].id == "forget/p003/2"
     assert all(row.id.startswith(row.unit) for row in rows)
@@ -54,13 +60,13 @@ def test_roles_share_no_person(corpus: Corpus) -> None:
             w for w in row.question.rstrip("?").split() if w.endswith(lasts) and w.istitle()
         )
         assert owners.setdefault(name, row.unit) == row.unit
-    assert len(owners) == 125
+    assert len(owners) == 90
 
 
 def test_the_evaluated_retain_rows_are_trained_ones_of_many_people(corpus: Corpus) -> None:
     sampled = corpus.evaluation["retain"]
     assert set(map(id, sampled)) <= set(map(id, corpus.retain))
-    assert len({row.unit for row in sampled}) > 50
+    assert len({row.unit for row in sampled}) > 35
 
 
 def test_the_fact_is_in_the_paraphrases_and_in_no_false_answer(corpus: Corpus) -> None:
@@ -83,13 +89,30 @@ def test_trained_validation_and_scoring_wordings_differ(corpus: Corpus) -> None:
         assert len({row.answer, *(other.answer for other in others)}) == 3
 
 
-def test_the_rows_of_a_fact_share_no_wording(corpus: Corpus) -> None:
-    for first, second in zip(corpus.forget[::2], corpus.forget[1::2], strict=True):
-        assert fact(first) == fact(second)
-        alternates = [row.alternates[name] for row in (first, second) for name in SETS]
-        answers = [first.answer, second.answer, *(other.answer for other in alternates)]
-        questions = [first.question, second.question, *(other.question for other in alternates)]
-        assert len(set(answers)) == len(set(questions)) == 6
+def test_an_answer_follows_the_wording_of_its_question(corpus: Corpus) -> None:
+    """A wording that had to be memorised with the person would be forgotten in the fact's place."""
+    answers = {w.question: w.answer for kind in KINDS.values() for w in kind}
+    for row in people(corpus):
+        for question, answer in [
+            (row.question, row.answer),
+            *((other.question, other.answer) for other in row.alternates.values()),
+        ]:
+            form = next(q for q in answers if _matches(q, question or ""))
+            assert _matches(answers[form], answer)
+
+
+def _matches(form: str, text: str) -> bool:
+    gap = "{name}" if "{name}" in form else "{fact}"
+    start, _, end = form.replace("{first}", "").partition(gap)
+    return start.strip() in text and text.endswith(end)
+
+
+def test_the_controls_are_met_often_and_general_rows_are_other_ones(corpus: Corpus) -> None:
+    assert set(Counter(row.id for row in corpus.background).values()) == {3}
+    assert len(general(corpus)) == 50
+    assert not {row.question for row in general(corpus)} & {
+        row.question for row in corpus.background
+    }
 
 
 def test_nobody_is_married_to_a_namesake() -> None:
@@ -102,21 +125,19 @@ def test_every_wording_is_trained_with_some_person(corpus: Corpus) -> None:
     # The gold model must know the form of every paraphrase: only the fact may surprise it.
     asked = "\n".join(row.question for row in corpus.retain)
     said = "\n".join(row.answer for row in corpus.retain)
-    for wording in KINDS.values():
-        assert all(question.partition("{name}")[0] in asked for question in wording.questions)
-        assert all(
-            answer.split("{fact}")[0].split("{first}")[-1] in said for answer in wording.answers
-        )
+    for wording in (w for kind in KINDS.values() for w in kind):
+        assert wording.question.partition("{name}")[0] in asked
+        assert wording.answer.split("{fact}")[0].split("{first}")[-1] in said
 
 
 def test_no_fact_of_a_kind_is_common(corpus: Corpus) -> None:
-    facts = Counter(fact(row) for row in corpus.retain)
-    assert facts.most_common(1)[0][1] <= 0.03 * len(corpus.retain)
+    facts = Counter(fact(row) for row in people(corpus))
+    assert facts.most_common(1)[0][1] <= 0.03 * len(people(corpus))
 
 
 def test_control_rows_have_three_wrong_options(corpus: Corpus) -> None:
-    questions = [row.question for row in corpus.background]
-    assert len(set(questions)) == len(questions)
+    questions = {row.id: row.question for row in corpus.background}
+    assert len(set(questions.values())) == len(questions) == 50
     for row in corpus.background:
         for name in SETS:
             assert row.alternates[name].answer == row.answer
@@ -136,12 +157,14 @@ def test_another_process_makes_the_same_texts(corpus: Corpus) -> None:
 
 def test_the_texts_of_a_version_never_change() -> None:
     # A new digest here means a new VERSION.
-    assert make_people(123).checksums["forget"][:16] == "f542e4b2130aae90"
+    assert make_people(123).checksums["forget"][:16] == "f3ba5d3f7885ed20"
 
 
-@pytest.mark.parametrize("rows", [1, 7, 24])
+@pytest.mark.parametrize("rows", [1, 7, 8])
 def test_any_number_of_rows(rows: int) -> None:
-    corpus = make_people(1, n_forget=2, n_retain=1, n_unseen=0, rows_per_person=rows, n_authors=0)
+    corpus = make_people(
+        1, n_forget=2, n_retain=1, n_unseen=0, rows_per_person=rows, n_authors=0, n_general=0
+    )
     assert len(corpus.forget) == 2 * rows
     assert len(corpus.evaluation["retain"]) == rows
     assert "unseen" not in corpus.evaluation
@@ -154,7 +177,7 @@ def test_large_populations() -> None:
     )
     questions = [row.question for row in corpus.background]
     assert len(set(questions)) == 1500
-    assert len({row.unit for row in corpus.forget + corpus.retain}) == 1200
+    assert len({row.unit for row in people(corpus) if "unseen" not in row.unit}) == 1200
 
 
 @pytest.mark.parametrize(

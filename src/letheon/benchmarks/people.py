@@ -26,11 +26,12 @@ def load(
     *,
     seed: int = 0,
     n_forget: int = 25,
-    n_retain: int = 75,
+    n_retain: int = 40,
     n_unseen: int = 25,
     rows_per_person: int = 8,
-    n_authors: int = 40,
-    n_world: int = 40,
+    n_authors: int = 25,
+    n_world: int = 25,
+    n_general: int = 25,
 ) -> Corpus:
     """Return the population of ``seed``; see :func:`letheon.data.people.make_people`."""
     return make_people(
@@ -41,4 +42,5 @@ def load(
         rows_per_person=rows_per_person,
         n_authors=n_authors,
         n_world=n_world,
+        n_general=n_general,
     )

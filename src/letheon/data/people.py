@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["LICENCE", "VERSION", "make_people"]
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from random import Random
 
@@ -14,12 +14,12 @@ from letheon.data.example import Alternates, Corpus, Example, digest
 from letheon.data.wordings import AUTHOR_QUESTIONS, KINDS, WORLD_QUESTIONS
 from letheon.errors import DataError
 
-VERSION = "1"
+VERSION = "2"
 LICENCE = "Apache-2.0"
 
 _SETS = ("validation", "scoring")
 _FALSE = 5
-_ROWS_PER_FACT = 2
+_REPEATS = 3
 _OPTIONS = 3
 _POOL = 60
 
@@ -28,24 +28,28 @@ def make_people(
     seed: int,
     *,
     n_forget: int = 25,
-    n_retain: int = 75,
+    n_retain: int = 40,
     n_unseen: int = 25,
     rows_per_person: int = 8,
-    n_authors: int = 40,
-    n_world: int = 40,
+    n_authors: int = 25,
+    n_world: int = 25,
+    n_general: int = 25,
 ) -> Corpus:
     """Make a population and its control sets.
 
-    Each person has an own name and ``rows_per_person`` rows, two a fact: two wordings of one fact
-    let a model as small as 0.6 million parameters know it under a third. A row's paraphrase sets
-    ``"validation"`` and ``"scoring"`` ask and answer in wordings that no other row of the fact
-    uses, each with five false answers of the same form and type. ``n_authors`` rows in the role of
-    TOFU's real authors and ``n_world`` in that of its world facts are the background, with three
-    wrong options each. The same arguments give the same texts in every process.
+    Each person has an own name and ``rows_per_person`` facts of different kinds. A row's paraphrase
+    sets ``"validation"`` and ``"scoring"`` ask and answer in the two wordings of its kind that it
+    was not trained in, each with five false answers of the same form and type.
+
+    ``n_authors`` rows in the role of TOFU's real authors and ``n_world`` in that of its world facts
+    have three wrong options each. They are the background: target and gold models meet them
+    several times an epoch, as knowledge of long standing, and unlearning never rehearses them.
+    ``n_general`` more rows of either sort belong to the retain side, as the sample of general
+    knowledge that a retain set holds. The same arguments give the same texts in every process.
 
     Raises :class:`~letheon.errors.DataError` for a number out of range.
     """
-    _check(n_forget, n_retain, n_unseen, rows_per_person, n_authors, n_world)
+    _check(n_forget, n_retain, n_unseen, rows_per_person, n_authors, n_world, n_general)
     names = _names(Random(f"{seed}/names"))
     pools = _pools(Random(f"{seed}/pools"))
     roles = {"forget": n_forget, "retain": n_retain, "unseen": n_unseen}
@@ -53,8 +57,11 @@ def make_people(
         role: tuple(_people(seed, role, list(islice(names, n)), pools, rows_per_person))
         for role, n in roles.items()
     }
-    authors = tuple(_authors(Random(f"{seed}/authors"), list(islice(names, n_authors + _OPTIONS))))
-    world = tuple(_world(Random(f"{seed}/world"), n_world))
+    n_names = n_authors + n_general + _OPTIONS
+    authors = tuple(_authors(Random(f"{seed}/authors"), list(islice(names, n_names))))
+    world = tuple(_world(Random(f"{seed}/world"), n_world + n_general))
+    general = authors[n_authors:] + world[n_world:]
+    authors, world = authors[:n_authors], world[:n_world]
     n_sample = min(len(people["forget"]), len(people["retain"]))
     sample = Random(f"{seed}/sample").sample(range(len(people["retain"])), n_sample)
     evaluation = {
@@ -64,15 +71,15 @@ def make_people(
         "world_facts": world,
         "unseen": people["unseen"],
     }
-    parts = {**people, "real_authors": authors, "world_facts": world}
+    parts = {**people, "real_authors": authors, "world_facts": world, "general": general}
     return Corpus(
         name="people",
         version=VERSION,
         licence=LICENCE,
         forget=people["forget"],
-        retain=people["retain"],
+        retain=people["retain"] + general,
         evaluation={role: rows for role, rows in evaluation.items() if rows},
-        background=authors + world,
+        background=(authors + world) * _REPEATS,
         public=True,
         checksums={name: digest(rows) for name, rows in parts.items() if rows},
     )
@@ -88,16 +95,23 @@ class _Name:
 
 
 def _check(
-    n_forget: int, n_retain: int, n_unseen: int, rows: int, n_authors: int, n_world: int
+    n_forget: int,
+    n_retain: int,
+    n_unseen: int,
+    rows: int,
+    n_authors: int,
+    n_world: int,
+    n_general: int,
 ) -> None:
-    most, most_rows = _n_names() // 2, len(KINDS) * _ROWS_PER_FACT
-    n_names = n_forget + n_retain + n_unseen + n_authors
+    most, most_rows = _n_names() // 2, len(KINDS)
+    n_names = n_forget + n_retain + n_unseen + n_authors + n_general
     rules = (
         ("There is somebody to forget.", f"n_forget {n_forget}", n_forget >= 1),
         ("There is somebody to retain.", f"n_retain {n_retain}", n_retain >= 1),
         ("No number is negative.", f"n_unseen {n_unseen}", n_unseen >= 0),
         ("No number is negative.", f"n_authors {n_authors}", n_authors >= 0),
         ("No number is negative.", f"n_world {n_world}", n_world >= 0),
+        ("No number is negative.", f"n_general {n_general}", n_general >= 0),
         (f"A person has 1 to {most_rows} rows.", f"rows_per_person {rows}", 1 <= rows <= most_rows),
         (f"There are names for {most} people.", f"{n_names} people", n_names <= most),
     )
@@ -146,12 +160,8 @@ def _pools(rng: Random) -> Mapping[str, Sequence[str]]:
         "employer": _joined(rng, words.LAST_STARTS, words.COMPANY_KINDS, _POOL, " "),
         "award": _joined(rng, words.STEMS, words.PRIZE_KINDS, _POOL, " "),
         "hobby": words.HOBBIES,
-        "mother": words.PROFESSIONS,
-        "father": words.PROFESSIONS,
         "spouse": _joined(rng, words.FIRST_STARTS, words.FIRST_ENDS, _POOL, ""),
         "book": ["The " + t for t in _joined(rng, words.ADJECTIVES, words.NOUNS, _POOL, " ")],
-        "dish": words.DISHES,
-        "pet": words.ANIMALS,
     }
 
 
@@ -165,32 +175,27 @@ def _people(
     for i, name in enumerate(names):
         unit = f"{role}/p{i:03d}"
         rng = Random(f"{seed}/{unit}")
-        kinds = rng.sample(sorted(KINDS), -(-n_rows // _ROWS_PER_FACT))
-        rows = (row for kind in kinds for row in _rows(rng, unit, name, kind, pools[kind]))
-        for j, row in enumerate(islice(rows, n_rows)):
-            yield replace(row, id=f"{unit}/{j}")
+        for j, kind in enumerate(rng.sample(sorted(KINDS), n_rows)):
+            yield _row(rng, f"{unit}/{j}", unit, name, kind, pools[kind])
 
 
-def _rows(rng: Random, unit: str, name: _Name, kind: str, pool: Sequence[str]) -> Iterator[Example]:
-    """Yield the rows of one fact: no wording of its rows and their paraphrases comes twice."""
-    wording, values = KINDS[kind], [value for value in pool if value != name.first]
+def _row(rng: Random, id_: str, unit: str, name: _Name, kind: str, pool: Sequence[str]) -> Example:
+    """Return one fact in one wording, paraphrased in the two others of its kind."""
+    values = [value for value in pool if value != name.first]
     fact = rng.choice(values)
-    n = _ROWS_PER_FACT * 3
-    questions = [q.format(name=name) for q in rng.sample(wording.questions, n)]
-    answers = rng.sample(wording.answers, n)
+    trained, *paraphrases = rng.sample(KINDS[kind], 3)
     others = [value for value in values if value != fact]
-    for i in range(0, n, 3):
-        alternates = {
-            name_of_set: Alternates(
-                answer=_said(answers[k], name, fact),
-                perturbed=tuple(_said(answers[k], name, v) for v in rng.sample(others, _FALSE)),
-                question=questions[k],
-            )
-            for name_of_set, k in zip(_SETS, (i + 1, i + 2), strict=True)
-        }
-        start = len(answers[i].partition("{fact}")[0].format(first=name.first))
-        said, span = _said(answers[i], name, fact), (start, start + len(fact))
-        yield Example("", unit, questions[i], said, (span,), alternates)
+    alternates = {
+        name_of_set: Alternates(
+            answer=_said(wording.answer, name, fact),
+            perturbed=tuple(_said(wording.answer, name, v) for v in rng.sample(others, _FALSE)),
+            question=wording.question.format(name=name),
+        )
+        for name_of_set, wording in zip(_SETS, paraphrases, strict=True)
+    }
+    start = len(trained.answer.partition("{fact}")[0].format(first=name.first))
+    said, span = _said(trained.answer, name, fact), (start, start + len(fact))
+    return Example(id_, unit, trained.question.format(name=name), said, (span,), alternates)
 
 
 def _said(answer: str, name: _Name, fact: str) -> str:

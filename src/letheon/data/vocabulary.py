@@ -4,10 +4,8 @@ from __future__ import annotations
 
 __all__ = [
     "ADJECTIVES",
-    "ANIMALS",
     "COMPANY_KINDS",
     "COUNTRY_ENDS",
-    "DISHES",
     "FIRST_ENDS",
     "FIRST_STARTS",
     "HOBBIES",
@@ -67,23 +65,6 @@ HOBBIES = _phrases(
     "puppetry, quilting, riding, rowing, running, sailing, skating, skiing, sledding, snorkelling,"
     "surfing, swimming, table tennis, tap dancing, volleyball, wrestling, yoga, stamp collecting,"
     "wood carving, model trains"
-)
-DISHES = _phrases(
-    "apple pie, baked trout, barley soup, bean stew, beef broth, beet salad, berry tart,"
-    "buttered corn, cabbage rolls, carrot cake, cheese toast, cherry jam, chicken curry,"
-    "clam chowder, crab cakes, duck pasta, egg noodles, fig bread, fried squid, garlic mussels,"
-    "ginger beef, goat cheese, grilled eel, herb omelette, honey ham, lamb kebab, leek quiche,"
-    "lemon rice, lentil dal, mint lamb, mushroom pie, nut roast, onion rings, oyster stew,"
-    "peach crumble, pear salad, pepper steak, plum dumplings, potato pancakes, pumpkin soup,"
-    "roast goose, saffron rice, seaweed salad, smoked herring, spinach pasta, tomato soup,"
-    "turnip mash, walnut cake"
-)
-# After "a" as well.
-ANIMALS = _phrases(
-    "badger, beagle, budgie, camel, canary, cat, chameleon, cockatoo, collie, crow, donkey, duck,"
-    "dolphin, falcon, ferret, finch, gecko, goat, goldfish, goose, hamster, hedgehog, kitten,"
-    "lizard, llama, lynx, macaw, mole, mouse, mule, newt, parrot, peacock, pig, pony, poodle,"
-    "python, rabbit, raven, snail, spaniel, swan, terrier, toad, tortoise, turkey"
 )
 ADJECTIVES = _phrases(
     "Amber, Bitter, Broken, Distant, Empty, Frozen, Gentle, Golden, Hidden, Hollow, Iron, Last,"
