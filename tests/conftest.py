@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import pipeline
+from pipeline import Letheon
+
 # Before any test imports torch or tokenizers: two threads on a busy small machine cost fifty times.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Here too: the conftest of a folder named on the command line may import the hub's client before
+# pytest_configure runs.
+if "--network" not in sys.argv and "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["HF_HUB_OFFLINE"] = "1"
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = {
@@ -63,3 +71,54 @@ def shared_data() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture
+def letheon(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Letheon:
+    """The command line in this process."""
+    return Letheon(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def recipes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny recipes: ``target``, ``gold``, ``gd-sine`` and ``npo-tanh``."""
+    folder = tmp_path_factory.mktemp("recipes")
+    pipeline.write(folder, pipeline.UNLEARN)
+    pipeline.write(folder, pipeline.OTHER)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def home(recipes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny target and gold models, trained."""
+    from letheon import recipe, run
+
+    folder = tmp_path_factory.mktemp("home")
+    loaded = recipe.load(recipes / "gd-sine.yaml")
+    for which in ("model", "selection", "scoring"):
+        run.prepare(loaded, which, home=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def target(home: Path) -> Path:
+    """The tiny target model's checkpoint."""
+    return next(home.glob("target-*")) / "merged"
+
+
+def _unlearned(name: str, recipes: Path, home: Path, out: Path) -> Path:
+    from letheon import recipe, run
+
+    return run.unlearn(recipe.load(recipes / f"{name}.yaml"), out / name, home=home).path
+
+
+@pytest.fixture(scope="session")
+def sine_run(recipes: Path, home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished tiny run of gradient difference on a sine adapter; not to be written into."""
+    return _unlearned("gd-sine", recipes, home, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="session")
+def tanh_run(recipes: Path, home: Path, sine_run: Path) -> Path:
+    """The finished tiny run of NPO on a tanh adapter, beside ``sine_run``; not to be changed."""
+    return _unlearned("npo-tanh", recipes, home, sine_run.parent)

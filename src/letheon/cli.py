@@ -10,11 +10,26 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.core
 
-from letheon.errors import InputError, LetheonError
+from letheon.errors import InputError, LetheonError, RunError
+
+
+class _Group(typer.core.TyperGroup):
+    """Commands whose interruption is an error of ours: typer ends them without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise RunError(
+                "The command was interrupted.", remedy="The same command goes on with the run."
+            ) from None
+
 
 app = typer.Typer(
     name="letheon",
+    cls=_Group,
     help="Make a trained transformer forget, keep the rest, and prove both.",
     no_args_is_help=True,
     add_completion=False,
@@ -150,7 +165,7 @@ def compare(
     """Put runs on the same target and gold models side by side."""
     from letheon import compare as module
 
-    comparison = module.compare(runs, command=_command())
+    comparison = module.compare(runs, command=_command(), relative_to=out)
     if out is not None:
         module.write(comparison, out)
     if as_json:
@@ -179,9 +194,9 @@ def merge(
     base: Annotated[str | None, typer.Option(help="The model it was made on.")] = None,
 ) -> None:
     """Fold a run's adapter into its model: an ordinary checkpoint without the knowledge."""
-    from letheon import run
+    from letheon import outputs
 
-    typer.echo(str(run.merge(run_folder, out, base=base)))
+    typer.echo(str(outputs.merge(run_folder, out, base=base)))
 
 
 @app.command(name="list", epilog=_example("letheon list objectives"))
@@ -207,11 +222,9 @@ def main() -> None:
     try:
         app()
     except LetheonError as error:
-        typer.echo(f"error: {error}", err=True)
+        # One line, whatever a library's own message in it looks like.
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on from the last checkpoint", err=True)
-        sys.exit(1)
 
 
 def _command() -> str:
@@ -230,6 +243,8 @@ def _print_run(folder: Path, as_json: bool) -> None:
         _json(scores)
         return
     _print_scores(scores["scores"], as_json=False)
+    for entry in scores["skipped"]:
+        typer.echo(f"skipped {entry['name']}: {entry['reason']}")
     gate = scores.get("gate")
     if gate is not None:
         typer.echo("\nforgotten and kept: " + ("passed" if gate["passed"] else "not passed"))

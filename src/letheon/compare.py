@@ -7,6 +7,7 @@ __all__ = ["compare", "report", "show", "write"]
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from hashlib import file_digest
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def compare(
     Raises FolderError unless all runs are finished and share target and gold models.
     """
     folders = [RunFolder(path) for path in runs]
-    scores = [folder.read_json(RunFolder.SCORES) for folder in folders]
+    scores = [_scores(folder) for folder in folders]
     _same_references(folders)
     first = {name: _reference(folders[0], name) for name in _REFERENCES}
     task = _task(scores[0], folders[0])
@@ -66,8 +67,23 @@ def compare(
 
 def write(comparison: Mapping[str, Any], out: Path) -> Path:
     """Write ``comparison.json`` into the folder ``out`` and return its path."""
-    RunFolder(out).write_json(RunFolder.COMPARISON, comparison)
-    return out / RunFolder.COMPARISON
+    folder = RunFolder(out)
+    folder.write_json(RunFolder.COMPARISON, comparison)
+    if folder.at(RunFolder.MANIFEST).is_file():
+        folder.write_manifest()
+    return folder.at(RunFolder.COMPARISON)
+
+
+def _scores(folder: RunFolder) -> dict[str, Any]:
+    found = folder.read_json(RunFolder.SCORES)
+    missing = sorted({"benchmark", "scores", "run", "gate", "oracle"} - found.keys())
+    if missing:
+        raise FolderError(
+            "A run that is compared has whole scores.",
+            got=f"{folder.at(RunFolder.SCORES)} without {', '.join(missing)}",
+            remedy="Run the command that made the folder again.",
+        )
+    return found
 
 
 def _same_references(folders: Sequence[RunFolder]) -> None:
@@ -114,7 +130,7 @@ def _reference_row(
         "name": name,
         "method": name,
         "bound": None,
-        "seed": like["reference_seeds"].get(name),
+        "seed": like.get("reference_seeds", {}).get(name),
         "forget_source": "given",
         "oracle": False,
         "scores": _values([asdict(score) for score in found]),
@@ -142,7 +158,7 @@ def _row(
         "cost": run["cost"],
         "gate": scores["gate"],
         "default": run["name"] == default,
-        "run": folder.path.relative_to(base).as_posix() if base else folder.path.name,
+        "run": Path(relpath(folder.path, base or folder.path.parent)).as_posix(),
     }
 
 

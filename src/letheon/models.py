@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Loaded", "answer_logits", "checksum", "load", "make", "save"]
+__all__ = ["Loaded", "answer_logits", "checksum", "load", "make", "save", "skeleton"]
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,19 +39,28 @@ class Loaded:
 def load(source: ModelSource) -> Loaded:
     """Load ``source.path``, a folder or a hub name.
 
-    Raises ModelError when there is no such model or it is not a causal language model.
+    Raises ModelError when there is no such model, it is not a causal language model, or its files
+    are not whole: transformers would fill missing weights with random ones.
     """
     path = str(source.path)
-    options = {"revision": source.revision} if source.revision else {}
+    if path.startswith(("/", "./", "../", "~")) and not Path(path).is_dir():
+        raise _unusable(path, "there is no such folder")
+    options: dict[str, Any] = {"revision": source.revision} if source.revision else {}
+    tokenizer = _tokenizer(path, **options)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, **options)
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=source.dtype, **options)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            "A model is a folder with config.json, weights and tokenizer, or a hub name.",
-            got=f"{path} ({str(error).splitlines()[0]})",
-            remedy="Check the path; without a network only local folders and cached models load.",
-        ) from None
+        with _quiet():
+            model, found = AutoModelForCausalLM.from_pretrained(
+                path, dtype=source.dtype, output_loading_info=True, **options
+            )
+    # Each library below has errors of its own, some plain: safetensors, torch, pickle, the hub.
+    except Exception as error:
+        mismatch = "ignore_mismatched_sizes" in str(error)
+        reason = "its weights have other shapes than its config.json" if mismatch else error
+        raise _unusable(path, reason) from error
+    if found["missing_keys"]:
+        names = sorted(found["missing_keys"])
+        raise _unusable(path, f"{len(names)} weights are not in it, the first {names[0]}")
+    _check_vocabulary(model, tokenizer, path)
     commit = getattr(model.config, "_commit_hash", None)
     return Loaded(model, tokenizer, checksum(Path(path)) or f"{path}@{commit}")
 
@@ -58,23 +68,43 @@ def load(source: ModelSource) -> Loaded:
 def make(spec: Make, texts: Iterable[str], *, seed: int) -> Loaded:
     """Make a model with random weights; a byte-pair tokenizer is trained on ``texts``.
 
-    Raises ModelError for an unknown architecture or configuration field.
+    Raises ModelError for an unknown architecture or configuration field, or a value that the
+    architecture refuses.
     """
-    tokenizer: Any
     if spec.tokenizer is not None:
-        tokenizer = AutoTokenizer.from_pretrained(spec.tokenizer)
+        tokenizer = _tokenizer(spec.tokenizer)
+        # The recipe's identity leaves paths out: which tokenizer it is must be said here.
+        words = repr(sorted(tokenizer.get_vocab().items())).encode()
+        mark = f"made:{seed}:{hashlib.sha256(words).hexdigest()}"
     else:
         tokenizer = train_bpe(texts, vocab_size=spec.vocab_size)
-    config = _config(spec, tokenizer)
+        mark = f"made:{seed}"
+    special = {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config)
-    return Loaded(model, tokenizer, f"made:{seed}")
+    return Loaded(_fresh(spec, special), tokenizer, mark)
+
+
+def skeleton(spec: Make) -> Any:
+    """Return the model that ``make`` would make, without weights: to check what is put on it."""
+    with torch.device("meta"):
+        return _fresh(spec, {"vocab_size": spec.vocab_size})
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write an ordinary checkpoint with its tokenizer."""
+    """Write an ordinary checkpoint with its tokenizer. Raises OSError when the disk is full."""
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    try:
+        tokenizer.save_pretrained(folder)
+    except Exception as error:
+        # tokenizers reports a failed write as a plain exception with the system's words in it.
+        if "(os error " in str(error):
+            raise OSError(str(error)) from error
+        raise
 
 
 def answer_logits(model: Any, batch: Batch, **options: Any) -> tuple[Tensor, Any]:
@@ -111,7 +141,59 @@ def checksum(folder: Path) -> str:
     return sha.hexdigest() if files else ""
 
 
-def _config(spec: Make, tokenizer: Any) -> Any:
+def _tokenizer(path: str, **options: Any) -> Any:
+    try:
+        return AutoTokenizer.from_pretrained(path, **options)
+    except Exception as error:  # tokenizers raises plain exceptions, and KeyError on odd files
+        raise _unusable(path, error, what="tokenizer") from error
+
+
+def _unusable(path: str, reason: object, *, what: str = "model") -> ModelError:
+    lines = [line for line in str(reason).splitlines() if line.strip()] or [repr(reason)]
+    said = f"{type(reason).__name__}: " if isinstance(reason, KeyError | RuntimeError) else ""
+    return ModelError(
+        "A model is a folder with config.json, weights and tokenizer, or a hub name.",
+        got=f"{path}, whose {what} does not load: {said}{lines[0].rstrip('.: ')}",
+        remedy="Check the path; without a network only local folders and cached models load.",
+    )
+
+
+def _check_vocabulary(model: Any, tokenizer: Any, path: str) -> None:
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise ModelError(
+            "A model has an embedding for every token of its tokenizer.",
+            got=f"{path}: {len(tokenizer)} tokens, {rows} embeddings",
+            remedy="Use the tokenizer that the model was trained with.",
+        )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' load report off the screen: what matters in it becomes an error here."""
+    log = transformers.utils.logging
+    before = log.get_verbosity()
+    log.set_verbosity(log.CRITICAL)
+    try:
+        yield
+    finally:
+        log.set_verbosity(before)
+
+
+def _fresh(spec: Make, special: dict[str, Any]) -> Any:
+    _check_fields(spec)
+    try:
+        config = AutoConfig.for_model(spec.architecture, **{**spec.config, **special})
+        return AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # every architecture checks its fields in its own way, or not
+        raise ModelError(
+            f"transformers cannot make a causal language model of this {spec.architecture}.",
+            got=f"model.make.config {spec.config}: {' '.join(str(error).split())}",
+            remedy="Mend model.make.",
+        ) from error
+
+
+def _check_fields(spec: Make) -> None:
     try:
         config = AutoConfig.for_model(spec.architecture)
     except ValueError:
@@ -128,10 +210,3 @@ def _config(spec: Make, tokenizer: Any) -> Any:
                 got=key,
                 remedy=nearest(key, known),
             )
-    special = {
-        "vocab_size": len(tokenizer),
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    return AutoConfig.for_model(spec.architecture, **{**spec.config, **special})

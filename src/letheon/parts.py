@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-__all__ = ["adapt", "corpus_of", "objective_of"]
+__all__ = ["adapt", "corpus_of", "encode", "objective_of", "texts_of"]
 
 import dataclasses
 import inspect
+import re
 import warnings
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Any, Literal, get_type_hints
 
 from peft import get_peft_model
+from peft.utils.error import NoMatchingPeftModuleError
 from pydantic import TypeAdapter, ValidationError
 
 from letheon import registry
 from letheon.adapters import BoundedLoraConfig
-from letheon.data.example import Corpus
+from letheon.adapters.targets import linear_shapes
+from letheon.data.example import Corpus, Example
 from letheon.data.files import corpus_from_files
-from letheon.errors import RecipeError, nearest
+from letheon.data.template import Encoded, Template
+from letheon.errors import ModelError, RecipeError, nearest
 from letheon.objectives.contract import Objective
 from letheon.recipe import Adapter, Choice, DataSource
 
@@ -38,6 +43,7 @@ def corpus_of(data: DataSource) -> Corpus:
     load = registry.load("letheon.benchmarks", data.benchmark).load
     params = dict(data.params) | ({"path": data.path} if data.path is not None else {})
     valid = inspect.signature(load).parameters
+    kinds = get_type_hints(load)
     for key in params:
         if key not in valid:
             raise RecipeError(
@@ -45,8 +51,18 @@ def corpus_of(data: DataSource) -> Corpus:
                 got=key,
                 remedy=nearest(key, valid),
             )
+        params[key] = _typed(params[key], kinds[key], f"data.params.{key}")
     corpus: Corpus = load(**params)
     return corpus
+
+
+def _typed(value: Any, kind: Any, key: str) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise RecipeError(
+            f"{error.errors()[0]['msg']}.", got=f"{key} = {value!r}", remedy="Mend that key."
+        ) from None
 
 
 def objective_of(choice: Choice) -> Objective:
@@ -73,8 +89,25 @@ def objective_of(choice: Choice) -> Objective:
         ) from None
 
 
-def adapt(model: Any, adapter: Adapter | None, *, seed: int) -> Any:
-    """Put the recipe's adapter on ``model``; without one all its parameters train."""
+def encode(examples: Iterable[Example], template: Template, tokenizer: Any) -> list[Encoded]:
+    """Return the token ids of examples with their answers, to train on."""
+    return [template.encode(tokenizer, e.question, e.answer, e.facts) for e in examples]
+
+
+def texts_of(corpus: Corpus) -> list[str]:
+    """Return every question with its answer once: what a vocabulary is trained on."""
+    seen: dict[str, None] = {}
+    every: list[Example] = [*corpus.forget, *corpus.retain, *corpus.background]
+    for example in [*every, *(e for split in corpus.evaluation.values() for e in split)]:
+        seen[f"Question: {example.question}\nAnswer: {example.answer}"] = None
+    return list(seen)
+
+
+def adapt(model: Any, adapter: Adapter | None, *, seed: int | None) -> Any:
+    """Put the recipe's adapter on ``model``; without one all its parameters train.
+
+    Raises ModelError for settings that do not suit the model.
+    """
     if adapter is None:
         return model
     config = BoundedLoraConfig(
@@ -91,4 +124,12 @@ def adapt(model: Any, adapter: Adapter | None, *, seed: int) -> Any:
     with warnings.catch_warnings():
         # peft 0.21 asks transformers 5 by a name that it deprecates
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
-        return get_peft_model(model, config)
+        try:
+            return get_peft_model(model, config)
+        except NoMatchingPeftModuleError:
+            names = sorted({re.sub(r"\.\d+(?=\.)", ".*", name) for name in linear_shapes(model)})
+            raise ModelError(
+                "adapter.target_modules names layers of the model.",
+                got=f"{', '.join(adapter.target_modules or ())}; linear layers {', '.join(names)}",
+                remedy="Name ends of these, for example the last part.",
+            ) from None

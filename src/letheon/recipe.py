@@ -26,9 +26,9 @@ __all__ = [
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -39,7 +39,7 @@ Role = Literal["forget", "retain", "background"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Choice(_Strict):
@@ -70,7 +70,7 @@ class ModelSource(_Strict):
     path: str | None = None
     revision: str | None = None
     recipe: str | None = None
-    seed: int | None = None
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
     make: Make | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
@@ -100,6 +100,10 @@ class DataSource(_Strict):
         files = self.forget is not None and self.retain is not None
         if (self.benchmark is not None) == files:
             raise ValueError("data needs either a benchmark or forget and retain files")
+        other = ("params", "path") if files else ("forget", "retain", "columns")
+        if idle := [key for key in other if getattr(self, key)]:
+            kind = "forget and retain files" if files else "a benchmark"
+            raise ValueError(f"data from {kind} does not use {', '.join(idle)}")
         return self
 
 
@@ -191,7 +195,7 @@ class Recipe(_Strict):
 
     kind: Literal["train", "unlearn"]
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     model: ModelSource
     data: DataSource
     template: str = "auto"
@@ -209,7 +213,29 @@ class Recipe(_Strict):
             raise ValueError("a train recipe's objective is finetune")
         if self.kind == "unlearn" and self.objective.name == "finetune":
             raise ValueError("an unlearn recipe needs an objective, for example npo")
+        if idle := [key for key, used in self._idle().items() if used]:
+            raise ValueError(f"a recipe of kind {self.kind} does not use {', '.join(idle)}")
+        unusable = "recipe" if self.kind == "train" else "make"
+        if getattr(self.model, unusable) is not None:
+            kinds = ("path", "make") if self.kind == "train" else ("path", "recipe")
+            raise ValueError(f"the model of a recipe of kind {self.kind} has {' or '.join(kinds)}")
+        if any(gold and gold.make for gold in (self.gold.selection, self.gold.scoring)):
+            raise ValueError("a gold model has path or recipe")
         return self
+
+    def _idle(self) -> dict[str, bool]:
+        """Return the settings that this kind of run would silently leave alone."""
+        if self.kind == "unlearn":
+            return {"train_on": set(self.train_on) != set(get_args(Role))}
+        loop = self.training
+        return {
+            "adapter": self.adapter is not None,
+            "gold": self.gold != Gold(),
+            "training.probe_every": loop.probe_every is not None,
+            "training.select": loop.select is not None,
+            "training.stop_at": loop.stop_at is not None,
+            "training.stop_below": loop.stop_below is not None,
+        }
 
     def fingerprint(self, checksums: Mapping[str, str]) -> str:
         """Return the run's identity: sha256 over the recipe without paths plus ``checksums``."""
@@ -248,15 +274,17 @@ def dump(recipe: Recipe) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
+        what = "a folder" if path.is_dir() else "no file"
         raise RecipeError(
-            "A recipe is a YAML file.", got=str(path), remedy="Check the path: there is no file."
+            "A recipe is a YAML file.", got=f"{what} at {path}", remedy="Check the path."
         )
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
-            "A recipe must be valid YAML.", got=f"{path}: {error}", remedy="Mend that line."
+            "A recipe is a readable UTF-8 text.", got=f"{path}: {error}", remedy="Check the file."
         ) from None
+    raw = _yaml(text, f"{path}: ", "A recipe must be valid YAML.")
     if not isinstance(raw, dict):
         raise RecipeError(
             "A recipe is a mapping of keys.", got=str(path), remedy="See recipes/ for examples."
@@ -279,8 +307,35 @@ def _apply(raw: dict[str, Any], override: str) -> None:
     node[last] = _scalar(text)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that comes twice is an error: the first would be lost silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} comes twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _yaml(text: str, where: str, rule: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        got = f"{where}{error.problem}{place}"
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        got = f"{where}{' '.join(str(error).split())}"
+    raise RecipeError(rule, got=got, remedy="Mend it.")
+
+
 def _scalar(text: str) -> Any:
-    value = yaml.safe_load(text)
+    value = _yaml(text, f"{text!r}: ", "An override's value must be valid YAML.")
     if isinstance(value, str):
         try:  # YAML 1.1 reads 1e-4 as text
             return float(value)
@@ -321,9 +376,12 @@ def _explain(error: ValidationError, where: str) -> RecipeError:
             got=key,
             remedy=nearest(str(first["loc"][-1]), _fields(first["loc"][:-1])),
         )
+    if first["type"] == "value_error":
+        # A rule over several keys: its words name them, their values would fill a page.
+        message = first["msg"].removeprefix("Value error, ")
+        return RecipeError(f"{where}: {message}.", got=key or None, remedy="Mend these keys.")
     got = f"{key} = {first['input']!r}" if first["type"] != "missing" else f"no {key}"
-    message = first["msg"].removeprefix("Value error, ")
-    return RecipeError(f"{where}: {message}.", got=got[:200], remedy="Mend that key.")
+    return RecipeError(f"{where}: {first['msg']}.", got=got[:200], remedy="Mend that key.")
 
 
 def _fields(loc: tuple[int | str, ...]) -> list[str]:

@@ -7,33 +7,28 @@ on where it was killed, and a finished run is returned as it is.
 
 from __future__ import annotations
 
-__all__ = ["evaluate", "merge", "prepare", "rehearse", "train", "unlearn", "validate"]
+__all__ = ["evaluate", "prepare", "rehearse", "train", "unlearn", "validate"]
 
-import dataclasses
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-import torch
-from peft import PeftModel
+from typing import Any
 
 from letheon import models
 from letheon import recipe as recipes
-from letheon.adapters import BoundedLoraConfig
 from letheon.data.batch import pad_id
-from letheon.data.example import Corpus, Example
-from letheon.data.template import Encoded, Template
-from letheon.errors import FolderError
-from letheon.evaluation.records import Texts
-from letheon.folder import RunFolder, environment, replacing
-from letheon.metrics.records import Records, read, write
+from letheon.data.example import Corpus
+from letheon.data.template import Template
+from letheon.errors import MetricError, RecipeError
+from letheon.folder import RunFolder
+from letheon.metrics.records import Records, read
 from letheon.objectives.contract import Objective
-from letheon.parts import adapt, corpus_of, objective_of
+from letheon.outputs import describe, finish, save, write_records, write_texts
+from letheon.parts import adapt, corpus_of, encode, objective_of, texts_of
 from letheon.recipe import ModelSource, Recipe
-from letheon.scoring import SETS, Scorer
+from letheon.scoring import SETS, Scorer, check_metrics, check_rules
 from letheon.training import loop
 
 # Where a trained model keeps its records, by paraphrase set.
@@ -42,11 +37,12 @@ _RECORDS = {"validation": "validation.parquet", "scoring": RunFolder.EXAMPLES}
 Watch = Callable[[dict[str, Any]], None]
 
 
-class _Known(NamedTuple):
+@dataclass(frozen=True)
+class _Known:
     """A model that is compared with: its checkpoint, its records by paraphrase set, its seed."""
 
     source: ModelSource
-    records: Mapping[str, Records]
+    records: Callable[[str], Records]
     seed: int | None
 
 
@@ -56,23 +52,27 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     Raises RecipeError, DataError, ModelError, FolderError for wrong input before anything is
     written, DivergedError or StorageError at run time.
     """
-    corpus = corpus_of(recipe.data)
+    corpus, objective = _checked(recipe, "train")
     folder = RunFolder(out)
-    objective = objective_of(recipe.objective)
+    folder.check_free()
     loaded = _made_or_loaded(recipe, corpus)
-    rows = _training_rows(recipe, corpus, loaded.tokenizer)
-    if _begin(folder, recipe, corpus, loaded.checksum):
+    identity = recipe.fingerprint({**corpus.checksums, "model": loaded.checksum})
+    if folder.finished(identity):
         return folder
-    seconds = _fit(recipe, loaded.model, objective, rows, folder, None, watch)
-    with folder.replacing(RunFolder.MERGED) as fresh:
-        models.save(loaded.model, loaded.tokenizer, fresh)
     scorer = _scorer(recipe, loaded, corpus)
+    rows = _rows(recipe, scorer)
+    loop.check(objective, rows, recipe.training)
+    scorer.check_lengths(loaded.model)
+    _begin(folder, identity, recipe, corpus, loaded.checksum)
+    seconds = _fit(recipe, loaded.model, objective, rows, folder, None, watch)
     for which in SETS:
         records, texts = scorer.records(loaded.model, which, watch)
-        _write(folder, _RECORDS[which], records)
-    _write_texts(folder, texts)
+        write_records(folder, _RECORDS[which], records)
+    write_texts(folder, texts)
+    with folder.replacing(RunFolder.MERGED) as fresh:
+        models.save(loaded.model, loaded.tokenizer, fresh)
     role = "target" if "forget" in recipe.train_on else "gold"
-    _finish(folder, recipe, scorer.scores(records, None), role, seconds)
+    finish(folder, recipe, scorer.scores(records, None), role, seconds)
     return folder
 
 
@@ -92,65 +92,63 @@ def unlearn(
 
     Models named by a recipe are trained first, into ``home`` (default: beside ``out``), when they
     are not there yet. With a gold model for scoring and another for selection the gate gives its
-    verdict.
+    verdict. Raises as ``train`` does; of wrong input nothing is in ``out``.
     """
     home = home or out.parent
-    corpus = corpus_of(recipe.data)
-    objective = objective_of(recipe.objective)
-    target = _known(recipe.model, recipe, corpus, home, watch)
-    selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
-    scoring = _known(recipe.gold.scoring, recipe, corpus, home, watch)
-    assert target is not None
-
+    corpus, objective = _checked(recipe, "unlearn")
     folder = RunFolder(out)
+    folder.check_free()
+    target = _known(recipe.model, recipe, corpus, home, watch)
+    assert target is not None
     loaded = models.load(target.source)
+    identity = _identity(recipe, corpus, loaded.checksum)
+    if folder.finished(identity):
+        return folder
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
     scorer = _scorer(recipe, loaded, corpus)
-    rows = _unlearning_rows(recipe, corpus, loaded.tokenizer)
-    if _begin(folder, recipe, corpus, loaded.checksum):
-        return folder
-    probe = scorer.probe(
-        target.records["validation"], selection.records["validation"] if selection else None
-    )
+    rows = _rows(recipe, scorer)
+    loop.check(objective, rows, recipe.training)
+    scorer.check_lengths(model)
+    selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
+    scoring = _known(recipe.gold.scoring, recipe, corpus, home, watch)
+    probe = _probe(scorer, target, selection, recipe)
+    known = {"target": target, "gold": scoring, "second_gold": selection}
+    references = {name: each.records("scoring") for name, each in known.items() if each}
+    if recipe.evaluation.metrics is not None:
+        scorer.scores(references["target"], references.get("gold"))
+    _begin(folder, identity, recipe, corpus, loaded.checksum)
+    for name, reference in references.items():
+        write_records(folder, f"reference/{name}.parquet", reference)
     seconds = _fit(recipe, model, objective, rows, folder, probe, watch)
 
     records, texts = scorer.records(model, "scoring", watch)
-    _write(folder, RunFolder.EXAMPLES, records)
-    _write_texts(folder, texts)
-    _save(model, loaded.tokenizer, recipe, folder)
-    before = target.records["scoring"]
-    gold = scoring.records["scoring"] if scoring else None
-    second = selection.records["scoring"] if selection else None
-    known = {"target": target, "gold": scoring, "second_gold": selection}
-    for name, reference in known.items():
-        if reference is not None:
-            _write(folder, f"reference/{name}.parquet", reference.records["scoring"])
+    write_records(folder, RunFolder.EXAMPLES, records)
+    write_texts(folder, texts)
+    save(model, loaded.tokenizer, recipe, folder)
     oracle = selection is not None and recipe.gold.selection == recipe.gold.scoring
-    payload = scorer.scores(records, gold) | {"oracle": oracle}
-    if gold is not None and second is not None:
-        payload["gate"] = scorer.verdict(records, before, gold, second, oracle=oracle)
-    seeds = {name: reference.seed for name, reference in known.items() if reference}
-    _finish(folder, recipe, payload | {"reference_seeds": seeds}, "method", seconds)
+    payload = scorer.scores(records, references.get("gold")) | {"oracle": oracle}
+    if len(references) == len(known):
+        payload |= _gate(scorer, records, references, oracle, payload["skipped"])
+    seeds = {name: each.seed for name, each in known.items() if each}
+    finish(folder, recipe, payload | {"reference_seeds": seeds}, "method", seconds)
     return folder
 
 
 def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
     """Unlearn without writing a run folder: for searches that need only the probe's scores."""
-    corpus = corpus_of(recipe.data)
+    corpus, objective = _checked(recipe, "unlearn")
     target = _known(recipe.model, recipe, corpus, home, watch)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     assert target is not None
     loaded = models.load(target.source)
-    model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
+    scorer = _scorer(recipe, loaded, corpus)
     return loop.run(
-        model,
-        objective_of(recipe.objective),
-        _unlearning_rows(recipe, corpus, loaded.tokenizer),
+        adapt(loaded.model, recipe.adapter, seed=recipe.seed),
+        objective,
+        _rows(recipe, scorer),
         recipe.training,
         seed=recipe.seed,
-        probe=_scorer(recipe, loaded, corpus).probe(
-            target.records["validation"], selection.records["validation"] if selection else None
-        ),
+        probe=_probe(scorer, target, selection, recipe),
         watch=watch,
     )
 
@@ -165,19 +163,24 @@ def evaluate(
 ) -> RunFolder:
     """Score the checkpoint ``model`` on the recipe's data, against its gold model if it has one."""
     home = home or out.parent
-    corpus = corpus_of(recipe.data)
-    known = _known(recipe.gold.scoring, recipe, corpus, home, watch)
-    loaded = models.load(ModelSource(path=model))
+    corpus, _ = _checked(recipe, recipe.kind)
     folder = RunFolder(out)
-    if _begin(folder, recipe, corpus, loaded.checksum):
+    folder.check_free()
+    loaded = models.load(ModelSource(path=model))
+    identity = _identity(recipe, corpus, loaded.checksum)
+    if folder.finished(identity):
         return folder
     scorer = _scorer(recipe, loaded, corpus)
+    scorer.check_lengths(loaded.model)
+    known = _known(recipe.gold.scoring, recipe, corpus, home, watch)
+    gold = known.records("scoring") if known else None
+    _begin(folder, identity, recipe, corpus, loaded.checksum)
     began = time.perf_counter()
     records, texts = scorer.records(loaded.model, "scoring", watch)
-    _write(folder, RunFolder.EXAMPLES, records)
-    _write_texts(folder, texts)
-    payload = scorer.scores(records, known.records["scoring"] if known else None)
-    _finish(folder, recipe, payload, "method", time.perf_counter() - began)
+    write_records(folder, RunFolder.EXAMPLES, records)
+    write_texts(folder, texts)
+    payload = scorer.scores(records, gold)
+    finish(folder, recipe, payload, "method", time.perf_counter() - began)
     return folder
 
 
@@ -186,8 +189,7 @@ def validate(recipe: Recipe) -> list[str]:
 
     Raises what ``train`` or ``unlearn`` would raise before their first step.
     """
-    corpus = corpus_of(recipe.data)
-    objective = objective_of(recipe.objective)
+    corpus, objective = _checked(recipe, recipe.kind)
     lines = [
         f"data: {corpus.name} {corpus.version}, {len(corpus.forget)} forget and "
         f"{len(corpus.retain)} retain rows",
@@ -201,15 +203,35 @@ def validate(recipe: Recipe) -> list[str]:
             lines.append(f"{name}: made by the recipe {child.name}, seed {child.seed}")
             source = child.model
         if source is not None and name == "model":
-            loaded = (
-                models.load(source)
-                if source.make is None
-                else models.make(source.make, _texts(corpus), seed=recipe.seed)
-            )
-            adapt(loaded.model, recipe.adapter, seed=recipe.seed)
-            count = sum(p.numel() for p in loaded.model.parameters())
-            lines.append(f"{name}: {loaded.model.config.model_type}, {count:,} parameters")
+            loaded = _made_or_loaded(recipe.model_copy(update={"model": source}), corpus)
+            scorer = _scorer(recipe, loaded, corpus)
+            model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
+            loop.check(objective, _rows(recipe, scorer), recipe.training)
+            scorer.check_lengths(model)
+            count = sum(p.numel() for p in model.parameters())
+            lines.append(f"{name}: {model.config.model_type}, {count:,} parameters")
     return lines
+
+
+def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Objective]:
+    """Check what needs no model; return the corpus and the objective."""
+    if recipe.kind != kind:
+        raise RecipeError(
+            f"letheon {kind} runs recipes of kind {kind}.",
+            got=f"{recipe.name} of kind {recipe.kind}",
+            remedy=f"Run letheon {recipe.kind} with it, or give another recipe.",
+        )
+    Template(recipe.template)
+    check_metrics(recipe.evaluation)
+    check_rules(recipe.training, recipe.gold.selection is not None)
+    objective = objective_of(recipe.objective)
+    for source in (recipe.model, recipe.gold.selection, recipe.gold.scoring):
+        if source is not None and source.recipe is not None:
+            child = _child(source, recipe)
+            if source is recipe.model and child.model.make is not None:
+                # Before the target is trained for it.
+                adapt(models.skeleton(child.model.make), recipe.adapter, seed=None)
+    return corpus_of(recipe.data), objective
 
 
 def _known(
@@ -218,31 +240,83 @@ def _known(
     if source is None:
         return None
     if source.recipe is None:
-        loaded = models.load(source)
-        scorer = _scorer(recipe, loaded, corpus)
-        return _Known(source, {s: scorer.records(loaded.model, s, watch)[0] for s in SETS}, None)
+
+        @cache
+        def evaluated(which: str) -> Records:
+            loaded = models.load(source)
+            return _scorer(recipe, loaded, corpus).records(loaded.model, which, watch)[0]
+
+        return _Known(source, evaluated, None)
     child = _child(source, recipe)
     place = home / f"{child.name}-{child.fingerprint(corpus.checksums)[:10]}"
     if not RunFolder(place).at(RunFolder.MANIFEST).is_file():
         watch({"event": "phase", "name": f"train {child.name}, seed {child.seed}"})
     folder = train(child, place, watch=watch)
-    records = {which: read(folder.at(_RECORDS[which])) for which in SETS}
-    return _Known(ModelSource(path=str(folder.at(RunFolder.MERGED))), records, child.seed)
+    merged = ModelSource(path=str(folder.at(RunFolder.MERGED)))
+    return _Known(merged, lambda which: read(folder.at(_RECORDS[which])), child.seed)
 
 
 def _child(source: ModelSource, parent: Recipe) -> Recipe:
     """The training recipe of a model, on the parent's data."""
     child = recipes.load(str(source.recipe))
+    if child.kind != "train":
+        raise RecipeError(
+            "A model is named by a recipe of kind train.",
+            got=f"{source.recipe} of kind {child.kind}",
+            remedy="Name the recipe of a target or gold model.",
+        )
+    lengths = (parent.evaluation.max_new_tokens, child.evaluation.max_new_tokens)
+    if parent.kind == "unlearn" and lengths[0] != lengths[1]:
+        raise RecipeError(
+            "Generations are compared at one length: evaluation.max_new_tokens is that of the "
+            "recipes of target and gold.",
+            got=f"{lengths[0]} in {parent.name}, {lengths[1]} in {child.name}",
+            remedy="Set the same number in all of them.",
+        )
     changed: dict[str, Any] = {"data": parent.data, "template": parent.template}
     if source.seed is not None:
         changed["seed"] = source.seed
     return child.model_copy(update=changed)
 
 
+def _identity(recipe: Recipe, corpus: Corpus, checksum: str) -> str:
+    """Name the run: gold models decide its scores, and the recipe's hash leaves their paths out."""
+    marks = {**corpus.checksums, "model": checksum}
+    for name in ("selection", "scoring"):
+        source: ModelSource | None = getattr(recipe.gold, name)
+        if source is not None:
+            marks[f"gold.{name}"] = (
+                _child(source, recipe).fingerprint(corpus.checksums)
+                if source.recipe is not None
+                else models.checksum(Path(str(source.path))) or f"{source.path}"
+            )
+    return recipe.fingerprint(marks)
+
+
+def _probe(scorer: Scorer, target: _Known, selection: _Known | None, recipe: Recipe) -> loop.Probe:
+    gold = selection.records("validation") if selection else None
+    return scorer.probe(target.records("validation"), gold, recipe.training)
+
+
+def _gate(
+    scorer: Scorer,
+    records: Records,
+    references: Mapping[str, Records],
+    oracle: bool,
+    skipped: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """Return the verdict, or why the data allow none."""
+    target, gold, second = (references[name] for name in ("target", "gold", "second_gold"))
+    try:
+        return {"gate": scorer.verdict(records, target, gold, second, oracle=oracle)}
+    except MetricError as error:
+        return {"skipped": [*skipped, {"name": "gate", "reason": str(error)}]}
+
+
 def _made_or_loaded(recipe: Recipe, corpus: Corpus) -> models.Loaded:
     if recipe.model.make is None:
         return models.load(recipe.model)
-    return models.make(recipe.model.make, _texts(corpus), seed=recipe.seed)
+    return models.make(recipe.model.make, texts_of(corpus), seed=recipe.seed)
 
 
 def _scorer(recipe: Recipe, loaded: models.Loaded, corpus: Corpus) -> Scorer:
@@ -250,51 +324,23 @@ def _scorer(recipe: Recipe, loaded: models.Loaded, corpus: Corpus) -> Scorer:
     return Scorer(loaded.tokenizer, template, corpus, recipe.evaluation)
 
 
-def _training_rows(recipe: Recipe, corpus: Corpus, tokenizer: Any) -> loop.Rows:
-    learn = [e for role in recipe.train_on for e in getattr(corpus, role)]
-    return loop.Rows([], _encode(learn, recipe, corpus, tokenizer), pad_id(tokenizer))
-
-
-def _unlearning_rows(recipe: Recipe, corpus: Corpus, tokenizer: Any) -> loop.Rows:
+def _rows(recipe: Recipe, scorer: Scorer) -> loop.Rows:
+    """Encode the rows that a run trains on; a ``train`` run has one side."""
+    corpus, tokenizer = scorer.corpus, scorer.tokenizer
+    forget, retain = corpus.forget, corpus.retain
+    if recipe.kind == "train":
+        forget, retain = (), tuple(e for role in recipe.train_on for e in getattr(corpus, role))
     return loop.Rows(
-        _encode(corpus.forget, recipe, corpus, tokenizer),
-        _encode(corpus.retain, recipe, corpus, tokenizer),
+        encode(forget, scorer.template, tokenizer),
+        encode(retain, scorer.template, tokenizer),
         pad_id(tokenizer),
     )
 
 
-def _encode(examples: Any, recipe: Recipe, corpus: Corpus, tokenizer: Any) -> list[Encoded]:
-    template = Template(recipe.template, eos=corpus.eos)
-    return [template.encode(tokenizer, e.question, e.answer, e.facts) for e in examples]
-
-
-def _texts(corpus: Corpus) -> list[str]:
-    seen: dict[str, None] = {}
-    every: list[Example] = [*corpus.forget, *corpus.retain, *corpus.background]
-    for example in [*every, *(e for split in corpus.evaluation.values() for e in split)]:
-        seen[f"Question: {example.question}\nAnswer: {example.answer}"] = None
-    return list(seen)
-
-
-def _begin(folder: RunFolder, recipe: Recipe, corpus: Corpus, checksum: str) -> bool:
-    """Claim the folder; True when the run in it is finished."""
-    folder.claim(recipe.fingerprint({**corpus.checksums, "model": checksum}))
-    if folder.at(RunFolder.MANIFEST).is_file():
-        return True
+def _begin(folder: RunFolder, identity: str, recipe: Recipe, corpus: Corpus, checksum: str) -> None:
+    folder.claim(identity)
     folder.write_text(RunFolder.RECIPE, recipes.dump(recipe))
-    folder.write_json(RunFolder.ENVIRONMENT, _environment(recipe, corpus, checksum))
-    return False
-
-
-def _environment(recipe: Recipe, corpus: Corpus, checksum: str) -> dict[str, Any]:
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return environment() | {
-        "accelerator": gpu,
-        "threads": torch.get_num_threads(),
-        "seed": recipe.seed,
-        "data": dict(corpus.checksums),
-        "model": checksum,
-    }
+    folder.write_json(RunFolder.ENVIRONMENT, describe(recipe, corpus, checksum))
 
 
 def _fit(
@@ -333,73 +379,3 @@ def _fit(
     note({"event": "kept", "step": outcome.kept, "scores": dict(outcome.scores)})
     parts = (e["seconds"] for e in folder.progress() if e.get("name") == "training")
     return float(sum(parts))
-
-
-def _save(model: Any, tokenizer: Any, recipe: Recipe, folder: RunFolder) -> None:
-    if recipe.adapter is not None:
-        with folder.replacing(RunFolder.ADAPTER) as fresh:
-            model.save_pretrained(fresh)
-    if recipe.merged or recipe.adapter is None:
-        whole = model.merge_and_unload() if recipe.adapter is not None else model
-        with folder.replacing(RunFolder.MERGED) as fresh:
-            models.save(whole, tokenizer, fresh)
-
-
-def merge(run_folder: Path, out: Path, *, base: str | None = None) -> Path:
-    """Write the ordinary checkpoint of a run's adapter on its model into ``out``.
-
-    ``base`` names the model where the adapter's own record of it no longer holds. Raises
-    FolderError when the run has no adapter or ``out`` is not empty, ModelError for the model.
-    """
-    adapter = RunFolder(run_folder).at(RunFolder.ADAPTER)
-    if not adapter.is_dir():
-        raise FolderError(
-            "A run that is merged has an adapter.",
-            got=str(run_folder),
-            remedy="Runs with full weights have a merged checkpoint already.",
-        )
-    if out.exists() and any(out.iterdir()):
-        raise FolderError("A merge needs an empty folder.", got=str(out), remedy="Choose another.")
-    config = BoundedLoraConfig.from_pretrained(str(adapter))
-    loaded = models.load(ModelSource(path=base or config.base_model_name_or_path))
-    model = PeftModel.from_pretrained(loaded.model, str(adapter)).merge_and_unload()
-    with replacing(out) as fresh:
-        models.save(model, loaded.tokenizer, fresh)
-    return out
-
-
-def _write(folder: RunFolder, name: str, records: Records) -> None:
-    with folder.replacing(name) as fresh:
-        write(records, fresh)
-
-
-def _write_texts(folder: RunFolder, texts: Sequence[Texts]) -> None:
-    lines = [json.dumps(dataclasses.asdict(t), ensure_ascii=False) + "\n" for t in texts]
-    folder.write_text(f"{RunFolder.PRIVATE}/texts.jsonl", "".join(lines))
-
-
-def _finish(
-    folder: RunFolder, recipe: Recipe, payload: Mapping[str, Any], role: str, seconds: float
-) -> None:
-    steps = [e for e in folder.progress() if e["event"] == "step"]
-    folder.write_json(
-        RunFolder.SCORES,
-        {
-            "schema": 1,
-            "run": {
-                "name": recipe.name,
-                "role": role,
-                "method": recipe.objective.name if role == "method" else role,
-                "bound": recipe.adapter.bound if recipe.adapter else None,
-                "seed": recipe.seed,
-                "cost": {
-                    "seconds": round(seconds, 2),
-                    "peak_bytes": int(np.max([e["peak_bytes"] for e in steps], initial=0)),
-                },
-            },
-            "oracle": False,
-            "gate": None,
-            **payload,
-        },
-    )
-    folder.write_manifest()

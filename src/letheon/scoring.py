@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["SETS", "Scorer"]
+__all__ = ["SETS", "Scorer", "check_metrics", "check_rules"]
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from letheon import registry
 from letheon.data.example import Corpus
 from letheon.data.template import Template
-from letheon.evaluation.records import Texts, evaluate
+from letheon.errors import DataError, DivergedError, MetricError, RecipeError, nearest
+from letheon.evaluation.records import Texts, evaluate, longest
 from letheon.metrics import compute_all, gold_distance
 from letheon.metrics.forget_quality import log_ratios, p_value
 from letheon.metrics.gate import judge
@@ -21,13 +23,16 @@ from letheon.metrics.probability import per_example
 from letheon.metrics.records import Records
 from letheon.metrics.truth_ratio import of_split, utility_share
 from letheon.metrics.verdict import Limits
-from letheon.recipe import Evaluation
+from letheon.recipe import Evaluation, Training
 
 # Paraphrase sets: one to select by, another for final scores.
 SETS = ("validation", "scoring")
 
 # Rows of each kept split that a probe reads: it runs many times, and its scores only select.
 _PROBE_ROWS = 80
+
+# Tokens that a tokenizer may put before and after a text.
+_ENDS = 4
 
 Watch = Callable[[dict[str, Any]], None]
 
@@ -42,8 +47,11 @@ class Scorer:
     settings: Evaluation
 
     def records(self, model: Any, which: str, watch: Watch) -> tuple[Records, list[Texts]]:
-        """Evaluate ``model`` with the paraphrase set ``which``."""
-        return evaluate(
+        """Evaluate ``model`` with the paraphrase set ``which``.
+
+        Raises DivergedError when the model gives an answer no finite probability.
+        """
+        records, texts = evaluate(
             model,
             self.tokenizer,
             self.template,
@@ -55,6 +63,46 @@ class Scorer:
                 {"event": "progress", "name": f"{which} {what}", "done": done, "total": total}
             ),
         )
+        _check_finite(records)
+        return records, texts
+
+    def check_lengths(self, model: Any) -> None:
+        """Raise DataError or RecipeError when a row or a generation outgrows the model's context.
+
+        Past it a model with learned positions stops with an index error, any other guesses.
+        """
+        limit = getattr(model.config, "max_position_embeddings", None)
+        if limit is None or self._surely_fits(limit):
+            return
+        found = longest(self.tokenizer, self.template, self.corpus)
+        if found["row"] > limit:
+            raise DataError(
+                f"Every question with its answer fits the model's {limit} positions.",
+                got=f"a row of {found['row']} tokens",
+                remedy="Shorten or drop long rows, or use a model with more positions.",
+            )
+        if found["prompt"] + self.settings.max_new_tokens > limit:
+            raise RecipeError(
+                f"Every prompt with its generation fits the model's {limit} positions.",
+                got=f"a prompt of {found['prompt']} tokens and evaluation.max_new_tokens "
+                f"{self.settings.max_new_tokens}",
+                remedy=f"Set evaluation.max_new_tokens to {max(1, limit - found['prompt'])}.",
+            )
+
+    def _surely_fits(self, limit: int) -> bool:
+        """Whether rows fit even at a token a byte: it saves encoding every row once more."""
+        around = len(self.template.prompt(self.tokenizer, "?").encode()) + _ENDS
+        rows = [e for split in self.corpus.evaluation.values() for e in split]
+        said = [
+            (other.question or e.question, text)
+            for e in rows
+            for other in e.alternates.values()
+            for text in (other.answer, *other.perturbed)
+        ]
+        said += [(e.question, e.answer) for e in rows]
+        room = max(len(answer.encode()) for _, answer in said)
+        asked = max(len(question.encode()) for question, _ in said)
+        return around + asked + max(room, self.settings.max_new_tokens) <= limit
 
     def scores(self, records: Records, gold: Records | None) -> dict[str, Any]:
         """Return every score the data allow and what was left out, as in ``scores.json``.
@@ -71,7 +119,10 @@ class Scorer:
     def verdict(
         self, records: Records, target: Records, gold: Records, second: Records, *, oracle: bool
     ) -> dict[str, Any]:
-        """Return the gate's verdict, as in ``scores.json``."""
+        """Return the gate's verdict, as in ``scores.json``.
+
+        Raises MetricError when the data lack what the gate needs.
+        """
         controls = all(split in records for split in SPLITS_KEPT)
         limits = Limits(
             utility=self.settings.utility_floor,
@@ -87,12 +138,17 @@ class Scorer:
             "criteria": [asdict(criterion) for criterion in found.criteria],
         }
 
-    def probe(self, target: Records, gold: Records | None) -> Callable[[Any], Mapping[str, float]]:
+    def probe(
+        self, target: Records, gold: Records | None, training: Training
+    ) -> Callable[[Any], Mapping[str, float]]:
         """Return a quick scorer on validation paraphrases, for stopping and selecting.
 
         It gives ``utility_ratio`` (probability and truth ratio on the kept splits, harmonic mean,
         as a share of the target's) and ``forget_probability``; with a gold model for selection
-        also ``forget_quality`` and ``gold_distance``.
+        also ``forget_quality`` and ``gold_distance``, as far as the data allow.
+
+        Raises RecipeError when ``training`` has a rule on a score that it will not give. The
+        scorer raises DivergedError for a model whose scores are not finite.
         """
         corpus = replace(
             self.corpus,
@@ -108,6 +164,12 @@ class Scorer:
                 if split in target
             }
         )
+        against = {
+            name: score
+            for name, score in _AGAINST_GOLD.items()
+            if gold is not None and _allowed(score, target, gold)
+        }
+        check_rules(training, [*against, *_ALONE])
 
         def probe(model: Any) -> dict[str, float]:
             records, _ = evaluate(
@@ -116,25 +178,98 @@ class Scorer:
                 self.template,
                 corpus,
                 paraphrases="validation",
-                generated=("forget",) if gold is not None else (),
+                generated=("forget",) if against else (),
                 max_new_tokens=self.settings.max_new_tokens,
                 batch_tokens=self.settings.batch_tokens,
             )
-            scores = {
-                "utility_ratio": _utility(records) / before,
-                "forget_probability": float(per_example(records, "forget").mean()),
-            }
-            if gold is None:
-                return scores
-            parts = [part.value for part in gold_distance.parts(records, gold)]
-            mine, theirs, _ = log_ratios(records, gold)
+            _check_finite(records)
             return {
-                "gold_distance": float(np.mean(parts)),
-                "forget_quality": p_value(mine, theirs),
-                **scores,
+                **{name: score(records, gold) for name, score in against.items()},
+                "utility_ratio": _utility(records) / before if before else float("nan"),
+                "forget_probability": float(per_example(records, "forget").mean()),
             }
 
         return probe
+
+
+def check_metrics(settings: Evaluation) -> None:
+    """Raise RecipeError for a metric that there is not."""
+    valid = registry.names("letheon.metrics")
+    for name in settings.metrics or ():
+        if name not in valid:
+            raise RecipeError(
+                "evaluation.metrics names metrics.", got=name, remedy=nearest(name, valid)
+            )
+
+
+def check_rules(training: Training, given: Iterable[str] | bool) -> None:
+    """Raise RecipeError when a stop rule or the selection goes by a score that is not ``given``.
+
+    ``given``: the probe's scores, or, before there is a probe, whether there is a gold model.
+    """
+    valid = given if not isinstance(given, bool) else [*_ALONE, *(_AGAINST_GOLD if given else ())]
+    select = training.select
+    asked = {
+        "training.select.score": [select.score] if select else [],
+        "training.select.require": [rule.score for rule in select.require] if select else [],
+        "training.stop_at": [training.stop_at.score] if training.stop_at else [],
+        "training.stop_below": [training.stop_below.score] if training.stop_below else [],
+    }
+    for key, names in asked.items():
+        for name in names:
+            if name not in valid:
+                hint = " It needs gold.selection." if name in _AGAINST_GOLD else ""
+                raise RecipeError(
+                    "Stop rules and selection go by scores that the data and gold models allow.",
+                    got=f"{key} {name}",
+                    remedy=f"{nearest(name, valid)}{hint}",
+                )
+
+
+def _distance(records: Records, gold: Records) -> float:
+    return float(np.mean([part.value for part in gold_distance.parts(records, gold)]))
+
+
+def _quality(records: Records, gold: Records) -> float:
+    mine, theirs, _ = log_ratios(records, gold)
+    return p_value(mine, theirs)
+
+
+_ALONE = ("utility_ratio", "forget_probability")
+_AGAINST_GOLD: Mapping[str, Callable[[Records, Any], float]] = {
+    "gold_distance": _distance,
+    "forget_quality": _quality,
+}
+
+
+def _allowed(score: Callable[[Records, Any], float], records: Records, gold: Records) -> bool:
+    try:
+        score(records, gold)
+    except MetricError:
+        return False
+    return True
+
+
+def _check_finite(records: Records) -> None:
+    for split, columns in records.items():
+        broken = int((~np.isfinite(columns["nll"])).sum())
+        if broken:
+            raise DivergedError(
+                f"A model gives every answer a finite probability; on the split '{split}' it "
+                "does not.",
+                got=f"{broken} of {len(columns['nll'])} answers",
+                remedy="Lower training.lr or the forget weight, or use a bounded adapter; the last "
+                "checkpoint is kept.",
+            )
+
+
+def _has_truth_ratio(columns: Mapping[str, Any]) -> bool:
+    """Whether rows have a paraphrase and false answers together: own data may have one of them."""
+    if "paraphrased_nll" not in columns or "perturbed_nll" not in columns:
+        return False
+    has_true = ~np.isnan(columns["paraphrased_nll"])
+    has_false = ~np.isnan(columns["perturbed_nll"]).all(axis=1)
+    return bool(has_true.any() and (has_true == has_false).all())
 
 
 def _stride(n: int) -> int:
@@ -147,7 +282,7 @@ def _utility(records: Records) -> float:
     for split in SPLITS_KEPT:
         if split in records:
             values.append(float(per_example(records, split).mean()))
-            if "paraphrased_nll" in records[split]:
+            if _has_truth_ratio(records[split]):
                 ratio, _ = of_split(records, split, "geometric")
                 values.append(float(utility_share(ratio).mean()))
     return float(harmonic_mean(np.array(values)))

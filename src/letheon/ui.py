@@ -73,7 +73,7 @@ class Board:
 
     def say(self, text: str) -> None:
         """Print one line above the bars."""
-        self._bars.console.print(text)
+        self._bars.console.print(text, markup=False)
 
 
 @contextmanager

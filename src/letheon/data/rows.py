@@ -128,8 +128,12 @@ def _json_rows(text: str, path: Path) -> Iterator[Row]:
 
 def _json(text: str, place: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        value = json.loads(text)
+        if "\\ud" in text.lower():
+            # Half of a surrogate pair is no character: no tokenizer and no checksum can take it.
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except (ValueError, RecursionError) as error:
         raise DataError(
             "A row is JSON.", got=f"{place}: {error}", remedy="Mend this line of the file."
         ) from error

@@ -20,16 +20,31 @@ from letheon.evaluation.teacher_forced import by_length
 def merged(model: Any) -> Iterator[Any]:
     """Fold an adapter into the weights for the block, so that every token costs a plain model's.
 
-    The weights are put back afterwards; a model without an adapter passes through.
+    Yields the base model, whose weights are put back afterwards; a model without an adapter passes
+    through.
     """
     if not isinstance(model, PeftModel):
         yield model
         return
     model.merge_adapter()
     try:
-        yield model
+        yield model.get_base_model()
     finally:
         model.unmerge_adapter()
+
+
+@contextmanager
+def _plainly(model: Any) -> Iterator[None]:
+    """Take away the generation settings that came with the checkpoint, for the block.
+
+    transformers fills in whatever a call leaves open from them: a repetition penalty or beams of
+    the publisher's would make a greedy generation something else.
+    """
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def generate(
@@ -57,7 +72,7 @@ def generate(
     model.eval()
     found: list[list[int]] = [[] for _ in prompts]
     try:
-        with torch.no_grad(), merged(model) as whole:
+        with torch.no_grad(), merged(model) as whole, _plainly(whole):
             lengths = [len(p) + max_new_tokens for p in prompts]
             for chosen in by_length(lengths, batch_tokens):
                 batch = left_padded([prompts[i] for i in chosen], pad_id=pad_id)

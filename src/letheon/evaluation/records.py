@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Texts", "evaluate"]
+__all__ = ["Texts", "evaluate", "longest"]
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -85,6 +85,19 @@ def evaluate(
     for name in speak:
         records[name] |= _text_columns([t for t in texts if t.split == name])
     return records, texts
+
+
+def longest(tokenizer: Any, template: Template, corpus: Corpus) -> dict[str, int]:
+    """Return the tokens of the longest answer row (alternates too) and the longest prompt."""
+    sets = {name for rows in corpus.evaluation.values() for e in rows for name in e.alternates}
+    examples = [e for rows in corpus.evaluation.values() for e in rows]
+    rows = [
+        row
+        for name in sets or {"scoring"}
+        for row in _Split.of(examples, name, tokenizer, template).rows
+    ]
+    prompts = (template.prompt_ids(tokenizer, e.question) for e in examples)
+    return {"row": max(len(row.ids) for row in rows), "prompt": max(map(len, prompts))}
 
 
 @dataclass(frozen=True)

@@ -93,11 +93,12 @@ def _statistics(logits: Tensor, targets: Tensor) -> tuple[np.ndarray, ...]:
         logp = torch.log_softmax(part.float(), dim=-1)
         p = logp.exp()
         mean = (p * logp).sum(-1)
-        variance = (p * logp.square()).sum(-1) - mean.square()
+        # Centred first: the difference of two squares loses half of float32's digits.
+        variance = (p * (logp - mean[:, None]).square()).sum(-1)
         token = logp.gather(1, target[:, None])[:, 0]
         for store, value in zip(
             pieces,
-            (token, part.argmax(-1) == target, mean, variance.clamp_min(0).sqrt()),
+            (token, part.argmax(-1) == target, mean, variance.sqrt()),
             strict=True,
         ):
             store.append(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["plain", "remove", "remove_leftovers", "replacing", "storage_errors"]
+__all__ = ["is_leftover", "plain", "remove", "remove_leftovers", "replacing", "storage_errors"]
 
 import math
 import os
@@ -63,6 +63,11 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file of this name is what a killed writer left."""
+    return name.startswith(".") and name.endswith(_SUFFIX)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from letheon.errors import FolderError
-from letheon.folder._atomic import plain, remove, remove_leftovers, replacing, storage_errors
+from letheon.folder._atomic import (
+    is_leftover,
+    plain,
+    remove,
+    remove_leftovers,
+    replacing,
+    storage_errors,
+)
 
 _STEPPED = ("step", "weights", "probe")
 
@@ -48,31 +55,37 @@ class RunFolder:
         """Return the path of a file or folder in here, whether it exists or not."""
         return self.path / name
 
+    def check_free(self) -> None:
+        """Raise ``FolderError`` when there are files here that no run made; touches nothing."""
+        if self.path.exists() and not self.path.is_dir():
+            raise FolderError(
+                "A run needs a folder.", got=f"the file {self.path}", remedy="Choose another --out."
+            )
+        if self.path.is_dir() and not self.at(self.IDENTITY).exists():
+            self._refuse_foreign()
+
     def claim(self, identity: str) -> bool:
         """Make the folder this run's own; return True when it continues the same run.
 
         Raises ``FolderError`` when the folder holds another run or files that no run made.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise FolderError(
-                "A run needs a folder.", got=f"the file {self.path}", remedy="Choose another --out."
-            )
+        self.check_free()
+        known = self._holds(identity)
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             remove_leftovers(self.path)
-        if not self.at(self.IDENTITY).exists():
-            self._refuse_foreign()
+        if not known:
             self.write_json(self.IDENTITY, {"schema": 1, "identity": identity})
             return False
-        held = self.identity()
-        if held != identity:
-            raise FolderError(
-                "A folder holds one run.",
-                got=f"{self.path} with run {held}",
-                remedy="Choose another --out, or delete the folder.",
-            )
         self._rewrite_progress(self.progress())
         return True
+
+    def finished(self, identity: str) -> bool:
+        """Whether this run is in here and done; touches nothing.
+
+        Raises ``FolderError`` when the folder holds another run.
+        """
+        return self._holds(identity) and self.at(self.MANIFEST).is_file()
 
     def identity(self) -> str:
         """Return the identity of the run that this folder holds."""
@@ -173,8 +186,21 @@ class RunFolder:
             self.write_manifest()
         return count
 
+    def _holds(self, identity: str) -> bool:
+        if not self.at(self.IDENTITY).exists():
+            return False
+        held = self.identity()
+        if held != identity:
+            raise FolderError(
+                "A folder holds one run.",
+                got=f"{self.path} with run {held}",
+                remedy="Choose another --out, or delete the folder.",
+            )
+        return True
+
     def _refuse_foreign(self) -> None:
-        foreign = sorted(path.name for path in self.path.iterdir())
+        names = sorted(path.name for path in self.path.iterdir())
+        foreign = [name for name in names if not is_leftover(name)]
         if foreign:
             raise FolderError(
                 "A new run needs an empty folder.",

@@ -5,7 +5,7 @@ It trains targets and gold models (objective ``finetune``) and unlearns; there i
 
 from __future__ import annotations
 
-__all__ = ["Outcome", "Rows", "run"]
+__all__ = ["Outcome", "Rows", "check", "run"]
 
 import math
 import resource
@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from letheon.adapters import weight_change
 from letheon.data.batch import Batch, collate
@@ -76,7 +77,7 @@ def run(
     Raises DivergedError when a loss or gradient is not finite, naming step and term (the last
     good checkpoint stays), InputError when the rows do not suit the objective.
     """
-    accelerator = accelerator or Accelerator(mixed_precision=training.mixed_precision)
+    accelerator = accelerator or _accelerator(training)
     pairing = _pairing(objective, rows, training, accelerator, seed)
     steps = training.steps or pairing.steps(training.epochs or 1)
     model.to(accelerator.device)
@@ -154,6 +155,25 @@ def run(
         load_trained(model, best.params)
     watch({"event": "stop", "step": steps, "reason": reason})
     return Outcome(steps, reason, best.step if best else steps, best.scores if best else {})
+
+
+def check(objective: Objective, rows: Rows, training: Training) -> None:
+    """Raise InputError when ``run`` would refuse these rows or settings."""
+    _pairing(objective, rows, training, _accelerator(training), 0)
+
+
+def _accelerator(training: Training) -> Accelerator:
+    # accelerate keeps the precision of a process's first run, and refuses a second one of another:
+    # a target trained in bf16 could not be unlearned in fp32.
+    AcceleratorState._reset_state()
+    try:
+        return Accelerator(mixed_precision=training.mixed_precision)
+    except ValueError as error:
+        raise InputError(
+            "This machine must support the mixed precision.",
+            got=f"training.mixed_precision {training.mixed_precision} ({error})",
+            remedy="Choose bf16 or no.",
+        ) from None
 
 
 def _pairing(

@@ -1,0 +1,122 @@
+"""What a run leaves behind: checkpoints, records, texts, scores, the environment."""
+
+from __future__ import annotations
+
+__all__ = ["describe", "finish", "merge", "save", "write_records", "write_texts"]
+
+import dataclasses
+import json
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel
+
+from letheon import models
+from letheon.adapters import BoundedLoraConfig
+from letheon.data.example import Corpus
+from letheon.errors import FolderError, ModelError
+from letheon.evaluation.records import Texts
+from letheon.folder import RunFolder, environment, replacing
+from letheon.metrics.records import Records, write
+from letheon.recipe import ModelSource, Recipe
+
+
+def describe(recipe: Recipe, corpus: Corpus, checksum: str) -> dict[str, Any]:
+    """Return ``environment.json``: software, machine, seed, checksums of data and model."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return environment() | {
+        "accelerator": gpu,
+        "threads": torch.get_num_threads(),
+        "seed": recipe.seed,
+        "data": dict(corpus.checksums),
+        "model": checksum,
+    }
+
+
+def save(model: Any, tokenizer: Any, recipe: Recipe, folder: RunFolder) -> None:
+    """Write the adapter, and the ordinary checkpoint unless the recipe does without."""
+    if recipe.adapter is not None:
+        with folder.replacing(RunFolder.ADAPTER) as fresh:
+            model.save_pretrained(fresh)
+    if recipe.merged or recipe.adapter is None:
+        whole = model.merge_and_unload() if recipe.adapter is not None else model
+        with folder.replacing(RunFolder.MERGED) as fresh:
+            models.save(whole, tokenizer, fresh)
+
+
+def merge(run_folder: Path, out: Path, *, base: str | None = None) -> Path:
+    """Write the ordinary checkpoint of a run's adapter on its model into ``out``.
+
+    ``base`` names the model where the adapter's own record of it no longer holds. Raises
+    FolderError when the run has no adapter or ``out`` is not empty, ModelError for the model.
+    """
+    adapter = RunFolder(run_folder).at(RunFolder.ADAPTER)
+    if not adapter.is_dir():
+        raise FolderError(
+            "A run that is merged has an adapter.",
+            got=str(run_folder),
+            remedy="Runs with full weights have a merged checkpoint already.",
+        )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FolderError("A merge needs an empty folder.", got=str(out), remedy="Choose another.")
+    config = BoundedLoraConfig.from_pretrained(str(adapter))
+    loaded = models.load(ModelSource(path=base or config.base_model_name_or_path))
+    made_on = RunFolder(run_folder).read_json(RunFolder.ENVIRONMENT).get("model")
+    if loaded.checksum != made_on:
+        raise ModelError(
+            "An adapter is merged into the weights that it was trained on.",
+            got=f"{loaded.checksum[:12]} of {base or config.base_model_name_or_path}, where the "
+            f"run has {str(made_on)[:12]}",
+            remedy="Name that model with --base.",
+        )
+    with warnings.catch_warnings():
+        # peft 0.21 asks transformers 5 by a name that it deprecates
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
+        model = PeftModel.from_pretrained(loaded.model, str(adapter)).merge_and_unload()
+    with replacing(out) as fresh:
+        models.save(model, loaded.tokenizer, fresh)
+    return out
+
+
+def write_records(folder: RunFolder, name: str, records: Records) -> None:
+    """Write one model's records as the file ``name``."""
+    with folder.replacing(name) as fresh:
+        write(records, fresh)
+
+
+def write_texts(folder: RunFolder, texts: Iterable[Texts]) -> None:
+    """Write what only the owner of the data may read."""
+    lines = [json.dumps(dataclasses.asdict(t), ensure_ascii=False) + "\n" for t in texts]
+    folder.write_text(f"{RunFolder.PRIVATE}/texts.jsonl", "".join(lines))
+
+
+def finish(
+    folder: RunFolder, recipe: Recipe, payload: Mapping[str, Any], role: str, seconds: float
+) -> None:
+    """Write ``scores.json`` and seal the folder: with its manifest the run is done."""
+    steps = [e for e in folder.progress() if e["event"] == "step"]
+    folder.write_json(
+        RunFolder.SCORES,
+        {
+            "schema": 1,
+            "run": {
+                "name": recipe.name,
+                "role": role,
+                "method": recipe.objective.name if role == "method" else role,
+                "bound": recipe.adapter.bound if recipe.adapter else None,
+                "seed": recipe.seed,
+                "cost": {
+                    "seconds": round(seconds, 2),
+                    "peak_bytes": int(np.max([e["peak_bytes"] for e in steps], initial=0)),
+                },
+            },
+            "oracle": False,
+            "gate": None,
+            **payload,
+        },
+    )
+    folder.write_manifest()

@@ -1,0 +1,144 @@
+"""Recipes: what is read, what is refused and in which words, what names a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import pipeline
+from letheon import recipe
+from letheon.errors import RecipeError
+from pipeline import GOLD, TARGET, UNLEARN, changed
+
+
+def load(folder: Path, raw: dict[str, Any], *overrides: str) -> recipe.Recipe:
+    return recipe.load(pipeline.write(folder, raw, "case"), overrides)
+
+
+def test_a_dumped_recipe_is_the_same_recipe(tmp_path: Path) -> None:
+    for raw in (TARGET, GOLD, UNLEARN):
+        first = recipe.resolve(raw, where="here")
+        again = recipe.resolve(yaml.safe_load(recipe.dump(first)), where="there")
+        assert again == first
+
+
+def test_overrides_are_yaml_and_scientific_numbers_are_numbers(tmp_path: Path) -> None:
+    words = ("training.lr=1e-4", "seed=7", "adapter.attention=true", "evaluation.metrics=[rouge]")
+    found = load(tmp_path, UNLEARN, *words)
+    assert (found.training.lr, found.seed) == (1e-4, 7)
+    assert found.adapter is not None
+    assert found.adapter.attention is True
+    assert found.evaluation.metrics == ["rouge"]
+    assert load(tmp_path, UNLEARN, "adapter=null").adapter is None
+
+
+def test_recipes_named_inside_are_beside_this_one(tmp_path: Path) -> None:
+    found = load(tmp_path, UNLEARN)
+    assert found.model.recipe == str(tmp_path / "target.yaml")
+    assert found.gold.scoring is not None
+    assert found.gold.scoring.recipe == str(tmp_path / "gold.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.lrr=1", r"Unknown key.*Got: training.lrr. Did you mean lr\?"),
+        ("trainng.lr=1", r"Unknown key.*trainng. Did you mean training\?"),
+        ("training.select.require=[{score: a, value: 1, scor: 2}]", "require.0.scor. Did you mean"),
+        ("data.columns.foo=1", "data.columns.foo"),
+        ("training.lr=[1", r"valid YAML. Got: '\[1'.*in line 1, column 3"),
+        ("training.lr=!!python/name:os.system x", "valid YAML.*could not determine"),
+        ("training.lr", "An override is KEY=VALUE"),
+        ("=3", "An override is KEY=VALUE"),
+        ("training.lr=nan", "finite number. Got: training.lr = nan"),
+        ("training.lr=.inf", "finite number. Got: training.lr = inf"),
+        ("training.lr=0", "greater than 0"),
+        ("training.lr=", "valid number. Got: training.lr = None"),
+        ("seed.x=1", "valid integer. Got: seed"),
+        ("seed=-1", "greater than or equal to 0. Got: seed = -1"),
+        ("seed=99999999999999999999", "less than"),
+        ("name=a/b", "pattern.*name = 'a/b'"),
+        ("training.epochs=3", "either steps or epochs"),
+        ("objective.name=finetune", "an unlearn recipe needs an objective"),
+        ("kind=train", "a train recipe's objective is finetune"),
+        ("model={path: x, recipe: y}", "exactly one of path, recipe, make"),
+        ("model={make: {}}", "kind unlearn has path or recipe"),
+        ("gold.scoring={make: {}}", "a gold model has path or recipe"),
+        ("train_on=[retain]", "kind unlearn does not use train_on"),
+        ("data.forget=x.jsonl", "benchmark does not use forget"),
+        ("data={forget: a.jsonl}", "either a benchmark or forget and retain files"),
+        ("data={forget: a.jsonl, retain: b.jsonl, path: c}", "files does not use path"),
+    ],
+)
+def test_a_wrong_override_is_refused_by_name(tmp_path: Path, override: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        load(tmp_path, UNLEARN, override)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "adapter={r: 4}",
+        "gold={scoring: {path: x}}",
+        "training.select={}",
+        "training.probe_every=3",
+        "training.stop_at={score: x, value: 1}",
+    ],
+)
+def test_settings_that_training_would_leave_alone_are_refused(
+    tmp_path: Path, override: str
+) -> None:
+    key = override.partition("=")[0]
+    with pytest.raises(RecipeError, match=f"kind train does not use {key}"):
+        load(tmp_path, TARGET, override)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xff\xfe\x00\x81", "readable UTF-8"),
+        (b"kind: \x01", "valid YAML"),
+        (b"kind: train\n  name: [x\n", "valid YAML.*line 2"),
+        (b"kind: 2020-99-99", "valid YAML.*month must be in"),
+        (b"? [a]\n: 3\n", "valid YAML.*unhashable"),
+        (b"kind: train\nkind: unlearn\n", "the key 'kind' comes twice in line 2"),
+        (b"- a\n", "mapping of keys"),
+        (b"", "mapping of keys"),
+    ],
+)
+def test_a_broken_file_is_refused_in_one_line(tmp_path: Path, content: bytes, words: str) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_bytes(content)
+    with pytest.raises(RecipeError, match=words) as caught:
+        recipe.load(file)
+    assert "broken.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_or_nothing_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="a folder at"):
+        recipe.load(tmp_path)
+    with pytest.raises(RecipeError, match="no file at"):
+        recipe.load(tmp_path / "nope.yaml")
+
+
+def fingerprint(raw: dict[str, Any]) -> str:
+    return recipe.resolve(raw, where="here").fingerprint({"data": "d"})
+
+
+def test_paths_do_not_name_a_run_and_everything_else_does() -> None:
+    by_path = changed(UNLEARN, model={"path": "/here"}, gold={})
+    assert fingerprint(by_path) == fingerprint(changed(by_path, model={"path": "/there"}))
+    others = [
+        changed(by_path, seed=1),
+        changed(by_path, training__lr=1.0),
+        changed(by_path, data__params__seed=8),
+        changed(by_path, model={"path": "/here", "revision": "x"}),
+        changed(by_path, template="plain"),
+    ]
+    assert len({fingerprint(raw) for raw in [by_path, *others]}) == 6
+    checks = recipe.resolve(by_path, where="here").fingerprint
+    assert checks({"a": "1", "b": "2"}) == checks({"b": "2", "a": "1"}) != checks({"a": "1"})
