@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 POINTS = [
-    {"lr": lr, "forget_weight": weight} for weight in (0.1, 0.4) for lr in (5e-4, 1.5e-3, 4e-3)
+    {"lr": lr, "forget_weight": weight} for weight in (0.1, 0.04) for lr in (5e-4, 1.5e-3, 4e-3)
 ]
 
 
