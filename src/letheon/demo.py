@@ -59,35 +59,24 @@ _UNLEARNING: dict[str, Any] = {
     "schedule": "cosine",
     "warmup": 0.05,
     "checkpoint_every": 50,
-    "select": {"score": "gold_distance", "direction": "down"},
+    "select": {},
 }
 
+
+def _method(objective: str, params: dict[str, float], bound: str, lr: float) -> dict[str, Any]:
+    return {
+        "objective": {"name": objective, "params": params},
+        "adapter": {"bound": bound},
+        "training": {"lr": lr},
+    }
+
+
 METHODS: dict[str, dict[str, Any]] = {
-    "gd-lora": {
-        "objective": {"name": "gradient_difference", "params": {"forget_weight": 0.1}},
-        "adapter": {"bound": "identity"},
-        "training": {"lr": 1e-3},
-    },
-    "gd-sine": {
-        "objective": {"name": "gradient_difference", "params": {"forget_weight": 0.1}},
-        "adapter": {"bound": "sine"},
-        "training": {"lr": 1e-3},
-    },
-    "gd-tanh": {
-        "objective": {"name": "gradient_difference", "params": {"forget_weight": 0.1}},
-        "adapter": {"bound": "tanh"},
-        "training": {"lr": 1e-3},
-    },
-    "npo-lora": {
-        "objective": {"name": "npo", "params": {"forget_weight": 0.3, "beta": 0.2}},
-        "adapter": {"bound": "identity"},
-        "training": {"lr": 1e-3},
-    },
-    "npo-sine": {
-        "objective": {"name": "npo", "params": {"forget_weight": 0.3, "beta": 0.2}},
-        "adapter": {"bound": "sine"},
-        "training": {"lr": 1e-3},
-    },
+    "gd-lora": _method("gradient_difference", {"forget_weight": 0.04}, "identity", 4e-3),
+    "gd-sine": _method("gradient_difference", {"forget_weight": 0.1}, "sine", 5e-4),
+    "gd-tanh": _method("gradient_difference", {"forget_weight": 0.1}, "tanh", 1.5e-3),
+    "npo-lora": _method("npo", {"forget_weight": 0.04, "beta": 0.2}, "identity", 4e-3),
+    "npo-sine": _method("npo", {"forget_weight": 0.04, "beta": 0.2}, "sine", 5e-4),
 }
 
 

@@ -135,9 +135,9 @@ class Requirement(_Strict):
 class Selection(_Strict):
     """Which checkpoint is kept: the best ``score`` among those that meet ``require``."""
 
-    score: str = "gold_distance"
+    score: str = "gate_gap"
     direction: Literal["up", "down"] = "down"
-    require: tuple[Requirement, ...] = (Requirement(score="utility_ratio", value=0.98),)
+    require: tuple[Requirement, ...] = ()
 
 
 class Training(_Strict):

@@ -145,7 +145,8 @@ class Scorer:
 
         It gives ``utility_ratio`` (probability and truth ratio on the kept splits, harmonic mean,
         as a share of the target's) and ``forget_probability``; with a gold model for selection
-        also ``forget_quality`` and ``gold_distance``, as far as the data allow.
+        also ``forget_quality``, ``gold_distance`` and ``gate_gap`` (gold distance plus what
+        ``utility_ratio`` falls short of the gate's floor), as far as the data allow.
 
         Raises RecipeError when ``training`` has a rule on a score that it will not give. The
         scorer raises DivergedError for a model whose scores are not finite.
@@ -169,7 +170,8 @@ class Scorer:
             for name, score in _AGAINST_GOLD.items()
             if gold is not None and _allowed(score, target, gold)
         }
-        check_rules(training, [*against, *_ALONE])
+        gap = _GAP if "gold_distance" in against else ()
+        check_rules(training, [*against, *gap, *_ALONE])
 
         def probe(model: Any) -> dict[str, float]:
             records, _ = evaluate(
@@ -183,11 +185,15 @@ class Scorer:
                 batch_tokens=self.settings.batch_tokens,
             )
             _check_finite(records)
-            return {
+            scores = {
                 **{name: score(records, gold) for name, score in against.items()},
                 "utility_ratio": _utility(records) / before if before else float("nan"),
                 "forget_probability": float(per_example(records, "forget").mean()),
             }
+            for name in gap:
+                missing = max(0.0, self.settings.utility_floor - scores["utility_ratio"])
+                scores[name] = scores["gold_distance"] + missing
+            return scores
 
         return probe
 
@@ -207,7 +213,8 @@ def check_rules(training: Training, given: Iterable[str] | bool) -> None:
 
     ``given``: the probe's scores, or, before there is a probe, whether there is a gold model.
     """
-    valid = given if not isinstance(given, bool) else [*_ALONE, *(_AGAINST_GOLD if given else ())]
+    with_gold = [*_AGAINST_GOLD, *_GAP]
+    valid = given if not isinstance(given, bool) else [*_ALONE, *(with_gold if given else ())]
     select = training.select
     asked = {
         "training.select.score": [select.score] if select else [],
@@ -218,7 +225,7 @@ def check_rules(training: Training, given: Iterable[str] | bool) -> None:
     for key, names in asked.items():
         for name in names:
             if name not in valid:
-                hint = " It needs gold.selection." if name in _AGAINST_GOLD else ""
+                hint = " It needs gold.selection." if name in with_gold else ""
                 raise RecipeError(
                     "Stop rules and selection go by scores that the data and gold models allow.",
                     got=f"{key} {name}",
@@ -236,6 +243,7 @@ def _quality(records: Records, gold: Records) -> float:
 
 
 _ALONE = ("utility_ratio", "forget_probability")
+_GAP = ("gate_gap",)
 _AGAINST_GOLD: Mapping[str, Callable[[Records, Any], float]] = {
     "gold_distance": _distance,
     "forget_quality": _quality,
