@@ -52,7 +52,7 @@ class Board:
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._said: dict[str, float] = {}
+        self._said: dict[str, tuple[float, str]] = {}
 
     def __enter__(self) -> Board:
         self._bars.start()
@@ -66,10 +66,15 @@ class Board:
         if name not in self._tasks:
             self._tasks[name] = self._bars.add_task(name, total=total, note=note)
         self._bars.update(self._tasks[name], completed=done, total=total, note=note)
-        due = time.monotonic() - self._said.get(name, 0.0) > _QUIET
-        if self._bars.disable and (due or done == total):
-            self._said[name] = time.monotonic()
-            print(f"{name}: {done}/{total or '?'} {note}".rstrip(), file=sys.stderr, flush=True)
+        if self._bars.disable:
+            self._print(name, f"{name}: {done}/{total or '?'} {note}".rstrip(), done == total)
+
+    def _print(self, name: str, line: str, last: bool) -> None:
+        at, before = self._said.get(name, (0.0, ""))
+        due = last or time.monotonic() - at > _QUIET
+        if due and line != before:
+            self._said[name] = (time.monotonic(), line)
+            print(line, file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
         """Print one line above the bars."""
