@@ -168,7 +168,10 @@ def _values(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def show(comparison: Mapping[str, Any], console: Console) -> None:
     """Print the comparison as a table, then the verdict and what stood in the way."""
-    laid = reports.table(comparison)
+    # A terminal is narrow: retain utility is shown where there is no model utility.
+    full = any("model_utility" in row["scores"] for row in comparison["rows"])
+    kept = "model_utility" if full else "retain_utility"
+    laid = reports.table(comparison, scores=("forget_quality", "gold_distance", kept))
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for k, header in enumerate(laid.headers):
         table.add_column(header, justify="left" if k == 0 else "right", overflow="fold")
