@@ -153,7 +153,6 @@ def run(*, seed: int, out: Path, methods: Sequence[str] | None = None) -> dict[s
             _wait([pool.submit(_work, job) for job in jobs], out, board)
             phases.append({"name": name, "seconds": round(time.monotonic() - began, 1)})
             board.say(f"{name}: {phases[-1]['seconds']:.1f} s")
-    began = time.monotonic()
     comparison = compare.compare(
         [out / "methods" / name for name in chosen],
         command=f"letheon demo --seed {seed}",
@@ -163,7 +162,6 @@ def run(*, seed: int, out: Path, methods: Sequence[str] | None = None) -> dict[s
     )
     compare.write(comparison, out)
     compare.report([out], title=f"letheon demo, seed {seed}")
-    phases.append({"name": "comparison and report", "seconds": round(time.monotonic() - began, 1)})
     RunFolder(out).write_manifest()
     return comparison
 
