@@ -224,7 +224,7 @@ OWN = changed(UNLEARN, gold={}, training__select=None)
         ({"model": {"recipe": "case.yaml"}}, "named by a recipe of kind train"),
         ({"model": {"recipe": "nope.yaml"}}, "no file at"),
         ({"model": {"path": "/nope"}}, "/nope, whose model does not load: there is no such folder"),
-        ({"gold": {}}, "training.select.score gate_gap.*It needs gold.selection"),
+        ({"gold": {}}, "training.select.score gold_distance.*It needs gold.selection"),
     ],
 )
 def test_wrong_input_is_refused_before_anything_is_written(

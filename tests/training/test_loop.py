@@ -122,7 +122,7 @@ def test_a_probe_can_stop_a_run(rule: dict[str, Requirement], reason: str) -> No
 
 
 def test_an_unknown_score_names_those_that_the_probe_gives() -> None:
-    with pytest.raises(InputError, match=r"gold_distance.*The probe gives: quality"):
+    with pytest.raises(InputError, match=r"gate_gap.*The probe gives: quality"):
         run(adapted(), probe=lambda m: {"quality": 1.0}, select=Selection())
 
 
