@@ -1,6 +1,6 @@
 """The demo: fictitious people, a tiny model, five methods under one protocol, a verdict.
 
-Every setting below was fixed by ``scripts/demo_search.py`` on other populations, with the same
+Every setting below was fixed by ``scripts/demo_search.py`` on another population, with the same
 number of trials for each method; the search and what it found are in docs/experiments.md.
 """
 
