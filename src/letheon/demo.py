@@ -27,7 +27,7 @@ DEFAULT = "npo-sine"
 
 _MODEL: dict[str, Any] = {
     "architecture": "llama",
-    "vocab_size": 1000,
+    "vocab_size": 1600,
     "config": {
         "hidden_size": 128,
         "intermediate_size": 512,
@@ -40,7 +40,7 @@ _MODEL: dict[str, Any] = {
 }
 
 _TRAINING: dict[str, Any] = {
-    "epochs": 20,
+    "epochs": 7,
     "batch_size": 32,
     "lr": 6e-3,
     "schedule": "cosine",
@@ -52,13 +52,14 @@ _TRAINING: dict[str, Any] = {
 }
 
 _UNLEARNING: dict[str, Any] = {
-    "steps": 200,
+    "steps": 120,
     "batch_size": 16,
-    "retain_batch_size": 48,
-    "probe_every": 50,
+    "retain_batch_size": 40,
+    "forget_tokens": "facts",
+    "probe_every": 40,
     "schedule": "cosine",
     "warmup": 0.05,
-    "checkpoint_every": 50,
+    "checkpoint_every": 40,
     "select": {},
 }
 
@@ -75,16 +76,20 @@ METHODS: dict[str, dict[str, Any]] = {
     "gd-lora": _method("gradient_difference", {"forget_weight": 0.04}, "identity", 4e-3),
     "gd-sine": _method("gradient_difference", {"forget_weight": 0.1}, "sine", 5e-4),
     "gd-tanh": _method("gradient_difference", {"forget_weight": 0.1}, "tanh", 1.5e-3),
-    "npo-lora": _method("npo", {"forget_weight": 0.04, "beta": 0.2}, "identity", 4e-3),
-    "npo-sine": _method("npo", {"forget_weight": 0.04, "beta": 0.2}, "sine", 5e-4),
+    "npo-lora": _method("npo", {"forget_weight": 0.04, "beta": 0.1}, "identity", 4e-3),
+    "npo-sine": _method("npo", {"forget_weight": 0.04, "beta": 0.1}, "sine", 5e-4),
 }
 
 
 def recipes(seed: int, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return the demo's recipes by name: ``target``, ``gold`` and the methods."""
     data = {"benchmark": "people", "params": {"seed": seed}}
-    # Generations as long as the longest answer, and no longer.
-    common = {"data": data, "evaluation": {"max_new_tokens": 24}}
+    # A short template, and generations as long as the longest answer: the minutes are few.
+    common = {
+        "data": data,
+        "template": "{question} {answer}",
+        "evaluation": {"max_new_tokens": 20},
+    }
     models = {
         name: {
             "kind": "train",

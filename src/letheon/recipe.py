@@ -145,13 +145,16 @@ class Training(_Strict):
 
     ``batch_size`` and ``retain_batch_size`` are rows of a step over all processes: they decide
     the result. ``accumulate`` cuts each process's share into pieces: it decides memory only.
-    ``stop_at`` ends a run when a probe's score is reached, ``stop_below`` when one falls short.
+    ``forget_tokens``: what of a forget row the objective sees, its whole answer or only the tokens
+    of its marked facts, so that its wording is left alone. ``stop_at`` ends a run when a probe's
+    score is reached, ``stop_below`` when one falls short.
     """
 
     steps: int | None = Field(None, ge=1)
     epochs: float | None = Field(None, gt=0)
     batch_size: int = Field(8, ge=1)
     retain_batch_size: int | None = Field(None, ge=1)
+    forget_tokens: Literal["answer", "facts"] = "answer"
     accumulate: int = Field(1, ge=1)
     lr: float = Field(1e-3, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
@@ -231,6 +234,7 @@ class Recipe(_Strict):
         return {
             "adapter": self.adapter is not None,
             "gold": self.gold != Gold(),
+            "training.forget_tokens": loop.forget_tokens != "answer",
             "training.probe_every": loop.probe_every is not None,
             "training.select": loop.select is not None,
             "training.stop_at": loop.stop_at is not None,

@@ -21,14 +21,14 @@ from letheon import recipe as recipes
 from letheon.data.batch import pad_id
 from letheon.data.example import Corpus
 from letheon.data.template import Template
-from letheon.errors import MetricError, RecipeError
+from letheon.errors import DataError, MetricError, RecipeError
 from letheon.folder import RunFolder
 from letheon.metrics.records import Records, read
 from letheon.objectives.contract import Objective
 from letheon.outputs import describe, finish, save, write_records, write_texts
 from letheon.parts import adapt, corpus_of, encode, objective_of, texts_of
 from letheon.recipe import ModelSource, Recipe
-from letheon.scoring import SETS, Scorer, check_metrics, check_rules
+from letheon.scoring import Scorer, check_metrics, check_rules
 from letheon.training import loop
 
 # Where a trained model keeps its records, by paraphrase set.
@@ -65,9 +65,10 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     scorer.check_lengths(loaded.model)
     _begin(folder, identity, recipe, corpus, loaded.checksum)
     seconds = _fit(recipe, loaded.model, objective, rows, folder, None, watch)
-    for which in SETS:
-        records, texts = scorer.records(loaded.model, which, watch)
-        write_records(folder, _RECORDS[which], records)
+    records, texts = scorer.records(loaded.model, "scoring", watch)
+    validation, _ = scorer.records(loaded.model, "validation", watch, spoken=records)
+    write_records(folder, _RECORDS["scoring"], records)
+    write_records(folder, _RECORDS["validation"], validation)
     write_texts(folder, texts)
     with folder.replacing(RunFolder.MERGED) as fresh:
         models.save(loaded.model, loaded.tokenizer, fresh)
@@ -330,11 +331,17 @@ def _rows(recipe: Recipe, scorer: Scorer) -> loop.Rows:
     forget, retain = corpus.forget, corpus.retain
     if recipe.kind == "train":
         forget, retain = (), tuple(e for role in recipe.train_on for e in getattr(corpus, role))
-    return loop.Rows(
-        encode(forget, scorer.template, tokenizer),
-        encode(retain, scorer.template, tokenizer),
-        pad_id(tokenizer),
-    )
+    encoded = encode(forget, scorer.template, tokenizer)
+    if recipe.training.forget_tokens == "facts":
+        unmarked = sum(not any(row.facts) for row in encoded)
+        if unmarked:
+            raise DataError(
+                "With training.forget_tokens facts every forget row has a marked fact.",
+                got=f"{unmarked} of {len(encoded)} rows of {corpus.name} without one",
+                remedy="Set training.forget_tokens to answer.",
+            )
+        encoded = [row.only_facts() for row in encoded]
+    return loop.Rows(encoded, encode(retain, scorer.template, tokenizer), pad_id(tokenizer))
 
 
 def _begin(folder: RunFolder, identity: str, recipe: Recipe, corpus: Corpus, checksum: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["SETS", "Scorer", "check_metrics", "check_rules"]
+__all__ = ["Scorer", "check_metrics", "check_rules"]
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from letheon import registry
-from letheon.data.example import Corpus
+from letheon.data.example import Corpus, Example
 from letheon.data.template import Template
 from letheon.errors import DataError, DivergedError, MetricError, RecipeError, nearest
 from letheon.evaluation.records import Texts, evaluate, longest
 from letheon.metrics import compute_all, gold_distance
-from letheon.metrics.forget_quality import log_ratios, p_value
+from letheon.metrics.forget_quality import critical_ks, ks_statistic, log_ratios, p_value
 from letheon.metrics.gate import judge
 from letheon.metrics.model_utility import SPLITS_KEPT, harmonic_mean
 from letheon.metrics.probability import per_example
@@ -25,11 +25,13 @@ from letheon.metrics.truth_ratio import of_split, utility_share
 from letheon.metrics.verdict import Limits
 from letheon.recipe import Evaluation, Training
 
-# Paraphrase sets: one to select by, another for final scores.
-SETS = ("validation", "scoring")
+# Rows of a split that a probe reads, at least: it runs many times, and its scores only select.
+# The forget set has as many as the gate asks for; membership needs all unseen rows, and they are
+# cheap.
+_PROBE_ROWS = {"forget": Limits().rows, **dict.fromkeys(SPLITS_KEPT, 50)}
 
-# Rows of each kept split that a probe reads: it runs many times, and its scores only select.
-_PROBE_ROWS = 80
+# False answers of a row that a probe reads, at most.
+_PROBE_FALSE = 3
 
 # Tokens that a tokenizer may put before and after a text.
 _ENDS = 4
@@ -46,8 +48,13 @@ class Scorer:
     corpus: Corpus
     settings: Evaluation
 
-    def records(self, model: Any, which: str, watch: Watch) -> tuple[Records, list[Texts]]:
+    def records(
+        self, model: Any, which: str, watch: Watch, *, spoken: Records | None = None
+    ) -> tuple[Records, list[Texts]]:
         """Evaluate ``model`` with the paraphrase set ``which``.
+
+        ``spoken``: the same model's records with the other set. What a model generates depends on
+        the question alone, so it is taken from there and no texts are returned.
 
         Raises DivergedError when the model gives an answer no finite probability.
         """
@@ -57,6 +64,7 @@ class Scorer:
             self.template,
             self.corpus,
             paraphrases=which,
+            generated=() if spoken else None,
             max_new_tokens=self.settings.max_new_tokens,
             batch_tokens=self.settings.batch_tokens,
             progress=lambda what, done, total: watch(
@@ -64,6 +72,8 @@ class Scorer:
             ),
         )
         _check_finite(records)
+        if spoken:
+            records = {split: {**spoken[split], **records[split]} for split in records}
         return records, texts
 
     def check_lengths(self, model: Any) -> None:
@@ -143,10 +153,11 @@ class Scorer:
     ) -> Callable[[Any], Mapping[str, float]]:
         """Return a quick scorer on validation paraphrases, for stopping and selecting.
 
-        It gives ``utility_ratio`` (probability and truth ratio on the kept splits, harmonic mean,
-        as a share of the target's) and ``forget_probability``; with a gold model for selection
-        also ``forget_quality``, ``gold_distance`` and ``gate_gap`` (gold distance plus what
-        ``utility_ratio`` falls short of the gate's floor), as far as the data allow.
+        It gives ``utility_ratio`` (model utility, on a share of the rows and of the splits there
+        are, divided by the target's) and ``forget_probability``; with a gold model for selection
+        also ``forget_quality``, ``gold_distance`` and ``gate_gap``, as far as the data allow. The
+        gap is the gold distance, plus what ``utility_ratio`` falls short of the gate's floor, plus
+        what the KS distance exceeds the one that the gate's forget quality allows.
 
         Raises RecipeError when ``training`` has a rule on a score that it will not give. The
         scorer raises DivergedError for a model whose scores are not finite.
@@ -154,17 +165,12 @@ class Scorer:
         corpus = replace(
             self.corpus,
             evaluation={
-                split: rows if split in ("forget", "unseen") else rows[:: _stride(len(rows))]
+                split: tuple(_fewer(row) for row in rows[:: _stride(split, len(rows))])
                 for split, rows in self.corpus.evaluation.items()
             },
         )
-        before = _utility(
-            {
-                split: {k: v[:: _stride(len(v))] for k, v in target[split].items()}
-                for split in SPLITS_KEPT
-                if split in target
-            }
-        )
+        target, gold = _sampled(target), _sampled(gold) if gold else None
+        before = _utility(target)
         against = {
             name: score
             for name, score in _AGAINST_GOLD.items()
@@ -172,6 +178,7 @@ class Scorer:
         }
         gap = _GAP if "gold_distance" in against else ()
         check_rules(training, [*against, *gap, *_ALONE])
+        speaking = [*(("forget",) if against else ()), *SPLITS_KEPT]
 
         def probe(model: Any) -> dict[str, float]:
             records, _ = evaluate(
@@ -180,7 +187,7 @@ class Scorer:
                 self.template,
                 corpus,
                 paraphrases="validation",
-                generated=("forget",) if against else (),
+                generated=speaking,
                 max_new_tokens=self.settings.max_new_tokens,
                 batch_tokens=self.settings.batch_tokens,
             )
@@ -192,7 +199,7 @@ class Scorer:
             }
             for name in gap:
                 missing = max(0.0, self.settings.utility_floor - scores["utility_ratio"])
-                scores[name] = scores["gold_distance"] + missing
+                scores[name] = scores["gold_distance"] + missing + _excess(records, gold)
             return scores
 
         return probe
@@ -242,6 +249,11 @@ def _quality(records: Records, gold: Records) -> float:
     return p_value(mine, theirs)
 
 
+def _excess(records: Records, gold: Records | None) -> float:
+    mine, theirs, _ = log_ratios(records, gold)
+    return max(0.0, ks_statistic(mine, theirs) - critical_ks(len(mine), Limits().forget_quality))
+
+
 _ALONE = ("utility_ratio", "forget_probability")
 _GAP = ("gate_gap",)
 _AGAINST_GOLD: Mapping[str, Callable[[Records, Any], float]] = {
@@ -280,16 +292,41 @@ def _has_truth_ratio(columns: Mapping[str, Any]) -> bool:
     return bool(has_true.any() and (has_true == has_false).all())
 
 
-def _stride(n: int) -> int:
-    return max(1, n // _PROBE_ROWS)
+def _stride(split: str, n: int) -> int:
+    return max(1, n // _PROBE_ROWS.get(split, n))
+
+
+def _sampled(records: Records) -> Records:
+    """Take what a probe reads of the records of a model that is compared with."""
+    found = {
+        split: {k: v[:: _stride(split, len(v))] for k, v in columns.items()}
+        for split, columns in records.items()
+    }
+    for columns in found.values():
+        if "perturbed_nll" in columns:
+            columns["perturbed_nll"] = columns["perturbed_nll"][:, :_PROBE_FALSE]
+    return found
+
+
+def _fewer(example: Example) -> Example:
+    """Take the false answers of an example that a probe reads."""
+    alternates = {
+        name: replace(other, perturbed=other.perturbed[:_PROBE_FALSE])
+        for name, other in example.alternates.items()
+    }
+    return replace(example, alternates=alternates)
 
 
 def _utility(records: Records) -> float:
-    """Harmonic mean over the kept splits of probability and, where there is one, truth ratio."""
+    """Harmonic mean over the kept splits of probability, ROUGE-L recall and truth ratio.
+
+    As ``model_utility``, of the splits and columns that there are: own data may lack some.
+    """
     values = []
     for split in SPLITS_KEPT:
         if split in records:
             values.append(float(per_example(records, split).mean()))
+            values.append(float(records[split]["rouge_l_recall"].mean()))
             if _has_truth_ratio(records[split]):
                 ratio, _ = of_split(records, split, "geometric")
                 values.append(float(utility_share(ratio).mean()))

@@ -31,12 +31,17 @@ def people(corpus: Corpus) -> list[Example]:
     return [row for row in rows if "/p" in row.unit]
 
 
+def evaluated(corpus: Corpus) -> list[Example]:
+    """Rows of people that have paraphrases: one of each fact."""
+    return [row for row in people(corpus) if row.alternates]
+
+
 def general(corpus: Corpus) -> list[Example]:
     return [row for row in corpus.retain if "/p" not in row.unit]
 
 
 def test_sizes(corpus: Corpus) -> None:
-    assert (len(corpus.forget), len(corpus.retain), len(corpus.background)) == (200, 370, 150)
+    assert (len(corpus.forget), len(corpus.retain), len(corpus.background)) == (600, 960, 600)
     sizes = {role: len(rows) for role, rows in corpus.evaluation.items()}
     assert sizes == {
         "forget": 200, "retain": 200, "real_authors": 25, "world_facts": 25, "unseen": 200,
@@ -45,10 +50,11 @@ def test_sizes(corpus: Corpus) -> None:
 
 
 def test_ids_are_unique_and_name_their_unit(corpus: Corpus) -> None:
-    once = corpus.background[: len(corpus.background) // 3]
+    once = corpus.background[: len(corpus.background) // 4]
     rows = [*people(corpus), *general(corpus), *once]
     assert len({row.id for row in rows}) == len(rows)
-    assert corpus.forget[8 * 3 + 2].id == "forget/p003/2"
+    assert corpus.forget[3 * (8 * 3 + 2)].id == "forget/p003/2"
+    assert corpus.forget[3 * (8 * 3 + 2) + 1].id == "forget/p003/2/1"
     assert all(row.id.startswith(row.unit) for row in rows)
 
 
@@ -60,17 +66,27 @@ def test_roles_share_no_person(corpus: Corpus) -> None:
             w for w in row.question.rstrip("?").split() if w.endswith(lasts) and w.istitle()
         )
         assert owners.setdefault(name, row.unit) == row.unit
-    assert len(owners) == 90
+    assert len(owners) == 80
 
 
 def test_the_evaluated_retain_rows_are_trained_ones_of_many_people(corpus: Corpus) -> None:
     sampled = corpus.evaluation["retain"]
     assert set(map(id, sampled)) <= set(map(id, corpus.retain))
-    assert len({row.unit for row in sampled}) > 35
+    assert len({row.unit for row in sampled}) == 30
+
+
+def test_a_fact_is_trained_in_three_wordings_and_evaluated_in_the_first(corpus: Corpus) -> None:
+    rows = corpus.forget
+    for first, *others in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+        assert {fact(first)} == {fact(row) for row in others}
+        assert len({first.question, *(row.question for row in others)}) == 3
+        assert not any(row.alternates for row in others)
+    assert corpus.evaluation["forget"] == rows[::3]
+    assert set(map(id, corpus.evaluation["retain"])) <= set(map(id, corpus.retain[::3]))
 
 
 def test_the_fact_is_in_the_paraphrases_and_in_no_false_answer(corpus: Corpus) -> None:
-    for row in people(corpus):
+    for row in evaluated(corpus):
         for name in SETS:
             other = row.alternates[name]
             assert fact(row) in other.answer
@@ -83,10 +99,10 @@ def test_the_fact_is_in_the_paraphrases_and_in_no_false_answer(corpus: Corpus) -
 
 
 def test_trained_validation_and_scoring_wordings_differ(corpus: Corpus) -> None:
-    for row in people(corpus):
-        others = [row.alternates[name] for name in SETS]
-        assert len({row.question, *(other.question for other in others)}) == 3
-        assert len({row.answer, *(other.answer for other in others)}) == 3
+    rows_of = (corpus.forget[k::3] for k in range(3))
+    for first, *more in zip(*rows_of, strict=True):
+        rows = [first, *more, *(first.alternates[name] for name in SETS)]
+        assert len({row.question for row in rows}) == len({row.answer for row in rows}) == 5
 
 
 def test_an_answer_follows_the_wording_of_its_question(corpus: Corpus) -> None:
@@ -103,13 +119,13 @@ def test_an_answer_follows_the_wording_of_its_question(corpus: Corpus) -> None:
 
 def _matches(form: str, text: str) -> bool:
     gap = "{name}" if "{name}" in form else "{fact}"
-    start, _, end = form.replace("{first}", "").partition(gap)
+    start, _, end = form.partition(gap)
     return start.strip() in text and text.endswith(end)
 
 
 def test_the_controls_are_met_often_and_general_rows_are_other_ones(corpus: Corpus) -> None:
-    assert set(Counter(row.id for row in corpus.background).values()) == {3}
-    assert len(general(corpus)) == 50
+    assert set(Counter(row.id for row in corpus.background).values()) == {4}
+    assert len(general(corpus)) == 2 * 40 * 3
     assert not {row.question for row in general(corpus)} & {
         row.question for row in corpus.background
     }
@@ -127,18 +143,18 @@ def test_every_wording_is_trained_with_some_person(corpus: Corpus) -> None:
     said = "\n".join(row.answer for row in corpus.retain)
     for wording in (w for kind in KINDS.values() for w in kind):
         assert wording.question.partition("{name}")[0] in asked
-        assert wording.answer.split("{fact}")[0].split("{first}")[-1] in said
+        assert wording.answer.split("{fact}")[0] in said
 
 
 def test_no_fact_of_a_kind_is_common(corpus: Corpus) -> None:
-    facts = Counter(fact(row) for row in people(corpus))
-    assert facts.most_common(1)[0][1] <= 0.03 * len(people(corpus))
+    facts = Counter(fact(row) for row in evaluated(corpus))
+    assert facts.most_common(1)[0][1] <= 0.03 * len(evaluated(corpus))
 
 
 def test_control_rows_have_three_wrong_options(corpus: Corpus) -> None:
     questions = {row.id: row.question for row in corpus.background}
-    assert len(set(questions.values())) == len(questions) == 50
-    for row in corpus.background:
+    assert len(set(questions.values())) == len(questions) == 50 * 3
+    for row in (*corpus.evaluation["real_authors"], *corpus.evaluation["world_facts"]):
         for name in SETS:
             assert row.alternates[name].answer == row.answer
             assert len({row.answer, *row.alternates[name].perturbed}) == 4
@@ -157,15 +173,24 @@ def test_another_process_makes_the_same_texts(corpus: Corpus) -> None:
 
 def test_the_texts_of_a_version_never_change() -> None:
     # A new digest here means a new VERSION.
-    assert make_people(123).checksums["forget"][:16] == "f3ba5d3f7885ed20"
+    assert make_people(123).checksums["forget"][:16] == "22b62bd700a411dd"
 
 
-@pytest.mark.parametrize("rows", [1, 7, 8])
-def test_any_number_of_rows(rows: int) -> None:
+@pytest.mark.parametrize("wordings", [1, 2, 3])
+@pytest.mark.parametrize("rows", [1, 8])
+def test_any_number_of_rows_and_wordings(rows: int, wordings: int) -> None:
     corpus = make_people(
-        1, n_forget=2, n_retain=1, n_unseen=0, rows_per_person=rows, n_authors=0, n_general=0
+        1,
+        n_forget=2,
+        n_retain=1,
+        n_unseen=0,
+        rows_per_person=rows,
+        n_authors=0,
+        n_general=0,
+        wordings=wordings,
     )
-    assert len(corpus.forget) == 2 * rows
+    assert len(corpus.forget) == 2 * rows * wordings
+    assert len(corpus.evaluation["forget"]) == 2 * rows
     assert len(corpus.evaluation["retain"]) == rows
     assert "unseen" not in corpus.evaluation
     assert "real_authors" not in corpus.checksums
@@ -176,7 +201,8 @@ def test_large_populations() -> None:
         1, n_forget=400, n_retain=800, rows_per_person=2, n_authors=600, n_world=900
     )
     questions = [row.question for row in corpus.background]
-    assert len(set(questions)) == 1500
+    assert len(set(questions)) == 1500 * 3
+    assert len({row.answer for row in corpus.evaluation["real_authors"]}) == 600
     assert len({row.unit for row in people(corpus) if "unseen" not in row.unit}) == 1200
 
 
@@ -189,6 +215,8 @@ def test_large_populations() -> None:
         {"rows_per_person": 25},
         {"n_forget": 10**6},
         {"n_world": -1},
+        {"wordings": 0},
+        {"wordings": 4},
     ],
 )
 def test_numbers_out_of_range_are_errors(settings: dict[str, Any]) -> None:

@@ -26,12 +26,13 @@ def load(
     *,
     seed: int = 0,
     n_forget: int = 25,
-    n_retain: int = 40,
+    n_retain: int = 30,
     n_unseen: int = 25,
     rows_per_person: int = 8,
     n_authors: int = 25,
     n_world: int = 25,
-    n_general: int = 25,
+    n_general: int = 40,
+    wordings: int = 3,
 ) -> Corpus:
     """Return the population of ``seed``; see :func:`letheon.data.people.make_people`."""
     return make_people(
@@ -43,4 +44,5 @@ def load(
         n_authors=n_authors,
         n_world=n_world,
         n_general=n_general,
+        wordings=wordings,
     )

@@ -14,62 +14,72 @@ from letheon.data.example import Alternates, Corpus, Example, digest
 from letheon.data.wordings import AUTHOR_QUESTIONS, KINDS, WORLD_QUESTIONS
 from letheon.errors import DataError
 
-VERSION = "2"
+VERSION = "3"
 LICENCE = "Apache-2.0"
 
 _SETS = ("validation", "scoring")
 _FALSE = 5
-_REPEATS = 3
 _OPTIONS = 3
 _POOL = 60
+
+# How often an epoch meets a control row, for once that it meets another.
+_REPEATS = 4
+
+# The most wordings of a fact that are trained: one is kept for each of the two paraphrase sets.
+_WORDINGS = 3
 
 
 def make_people(
     seed: int,
     *,
     n_forget: int = 25,
-    n_retain: int = 40,
+    n_retain: int = 30,
     n_unseen: int = 25,
     rows_per_person: int = 8,
     n_authors: int = 25,
     n_world: int = 25,
-    n_general: int = 25,
+    n_general: int = 40,
+    wordings: int = 3,
 ) -> Corpus:
     """Make a population and its control sets.
 
-    Each person has an own name and ``rows_per_person`` facts of different kinds. A row's paraphrase
-    sets ``"validation"`` and ``"scoring"`` ask and answer in the two wordings of its kind that it
-    was not trained in, each with five false answers of the same form and type.
+    Each person has an own name and ``rows_per_person`` facts of different kinds. A fact is trained
+    in ``wordings`` (1 to 3) of the five of its kind, a row each, as a real person's facts stand in
+    several places; the first of these rows is evaluated. Its paraphrase sets ``"validation"`` and
+    ``"scoring"`` ask and answer in two wordings that this fact was not trained in, each with five
+    false answers of the same form and type.
 
-    ``n_authors`` rows in the role of TOFU's real authors and ``n_world`` in that of its world facts
-    have three wrong options each. They are the background: target and gold models meet them
-    several times an epoch, as knowledge of long standing, and unlearning never rehearses them.
-    ``n_general`` more rows of either sort belong to the retain side, as the sample of general
-    knowledge that a retain set holds. The same arguments give the same texts in every process.
+    ``n_authors`` facts in the role of TOFU's real authors and ``n_world`` in that of its world
+    facts, asked in ``wordings`` ways too, have three wrong options each. They are the background:
+    target and gold models meet them several times an epoch, as knowledge of long standing, and
+    unlearning never rehearses them. ``n_general`` more facts of either sort belong to the retain
+    side, as the sample of general knowledge that a retain set holds. The same arguments give the
+    same texts in every process.
 
     Raises :class:`~letheon.errors.DataError` for a number out of range.
     """
-    _check(n_forget, n_retain, n_unseen, rows_per_person, n_authors, n_world, n_general)
+    _check(n_forget, n_retain, n_unseen, rows_per_person, n_authors, n_world, n_general, wordings)
     names = _names(Random(f"{seed}/names"))
     pools = _pools(Random(f"{seed}/pools"))
     roles = {"forget": n_forget, "retain": n_retain, "unseen": n_unseen}
     people = {
-        role: tuple(_people(seed, role, list(islice(names, n)), pools, rows_per_person))
+        role: tuple(_people(seed, role, list(islice(names, n)), pools, rows_per_person, wordings))
         for role, n in roles.items()
     }
+    facts = {role: rows[::wordings] for role, rows in people.items()}
     n_names = n_authors + n_general + _OPTIONS
-    authors = tuple(_authors(Random(f"{seed}/authors"), list(islice(names, n_names))))
-    world = tuple(_world(Random(f"{seed}/world"), n_world + n_general))
-    general = authors[n_authors:] + world[n_world:]
-    authors, world = authors[:n_authors], world[:n_world]
-    n_sample = min(len(people["forget"]), len(people["retain"]))
-    sample = Random(f"{seed}/sample").sample(range(len(people["retain"])), n_sample)
+    authors = tuple(_authors(Random(f"{seed}/authors"), list(islice(names, n_names)), wordings))
+    world = tuple(_world(Random(f"{seed}/world"), n_world + n_general, wordings))
+    general = authors[n_authors * wordings :] + world[n_world * wordings :]
+    authors, world = authors[: n_authors * wordings], world[: n_world * wordings]
+    n_sample = min(len(facts["forget"]), len(facts["retain"]))
+    sample = Random(f"{seed}/sample").sample(range(len(facts["retain"])), n_sample)
     evaluation = {
-        "forget": people["forget"],
-        "retain": tuple(people["retain"][i] for i in sorted(sample)),
-        "real_authors": authors,
-        "world_facts": world,
-        "unseen": people["unseen"],
+        "forget": facts["forget"],
+        "retain": tuple(facts["retain"][i] for i in sorted(sample)),
+        "real_authors": authors[::wordings],
+        "world_facts": world[::wordings],
+        "unseen": facts["unseen"],
     }
     parts = {**people, "real_authors": authors, "world_facts": world, "general": general}
     return Corpus(
@@ -102,6 +112,7 @@ def _check(
     n_authors: int,
     n_world: int,
     n_general: int,
+    wordings: int,
 ) -> None:
     most, most_rows = _n_names() // 2, len(KINDS)
     n_names = n_forget + n_retain + n_unseen + n_authors + n_general
@@ -113,6 +124,11 @@ def _check(
         ("No number is negative.", f"n_world {n_world}", n_world >= 0),
         ("No number is negative.", f"n_general {n_general}", n_general >= 0),
         (f"A person has 1 to {most_rows} rows.", f"rows_per_person {rows}", 1 <= rows <= most_rows),
+        (
+            f"A fact is trained in 1 to {_WORDINGS} wordings.",
+            f"wordings {wordings}",
+            1 <= wordings <= _WORDINGS,
+        ),
         (f"There are names for {most} people.", f"{n_names} people", n_names <= most),
     )
     for rule, got, holds in rules:
@@ -171,57 +187,72 @@ def _people(
     names: Sequence[_Name],
     pools: Mapping[str, Sequence[str]],
     n_rows: int,
+    wordings: int,
 ) -> Iterator[Example]:
     for i, name in enumerate(names):
         unit = f"{role}/p{i:03d}"
         rng = Random(f"{seed}/{unit}")
         for j, kind in enumerate(rng.sample(sorted(KINDS), n_rows)):
-            yield _row(rng, f"{unit}/{j}", unit, name, kind, pools[kind])
+            yield from _rows(rng, f"{unit}/{j}", unit, name, kind, pools[kind], wordings)
 
 
-def _row(rng: Random, id_: str, unit: str, name: _Name, kind: str, pool: Sequence[str]) -> Example:
-    """Return one fact in one wording, paraphrased in the two others of its kind."""
+def _rows(
+    rng: Random,
+    id_: str,
+    unit: str,
+    name: _Name,
+    kind: str,
+    pool: Sequence[str],
+    wordings: int,
+) -> Iterator[Example]:
+    """Yield one fact in each of its trained wordings; the first has the paraphrases."""
     values = [value for value in pool if value != name.first]
     fact = rng.choice(values)
-    trained, *paraphrases = rng.sample(KINDS[kind], 3)
+    *trained, validation, scoring = rng.sample(KINDS[kind], len(KINDS[kind]))
     others = [value for value in values if value != fact]
     alternates = {
         name_of_set: Alternates(
-            answer=_said(wording.answer, name, fact),
-            perturbed=tuple(_said(wording.answer, name, v) for v in rng.sample(others, _FALSE)),
+            answer=wording.answer.format(fact=fact),
+            perturbed=tuple(wording.answer.format(fact=v) for v in rng.sample(others, _FALSE)),
             question=wording.question.format(name=name),
         )
-        for name_of_set, wording in zip(_SETS, paraphrases, strict=True)
+        for name_of_set, wording in zip(_SETS, (validation, scoring), strict=True)
     }
-    start = len(trained.answer.partition("{fact}")[0].format(first=name.first))
-    said, span = _said(trained.answer, name, fact), (start, start + len(fact))
-    return Example(id_, unit, trained.question.format(name=name), said, (span,), alternates)
+    for k, wording in enumerate(trained[:wordings]):
+        start = len(wording.answer.partition("{fact}")[0])
+        yield Example(
+            f"{id_}/{k}" if k else id_,
+            unit,
+            wording.question.format(name=name),
+            wording.answer.format(fact=fact),
+            ((start, start + len(fact)),),
+            {} if k else alternates,
+        )
 
 
-def _said(answer: str, name: _Name, fact: str) -> str:
-    return answer.format(first=name.first, fact=fact)
-
-
-def _authors(rng: Random, names: Sequence[_Name]) -> Iterator[Example]:
+def _authors(rng: Random, names: Sequence[_Name], wordings: int) -> Iterator[Example]:
     """Yield one famous book an author; the wrong options are other authors."""
     n = max(0, len(names) - _OPTIONS)
-    titles = _titles(rng, n)
-    options = [str(name) for name in names]
+    titles = [f"The Saga of {hero}" for hero in _many(rng, words.HERO_ENDS, n)]
+    options: list[str] = []
+    for name in names:
+        options.append(_famous(rng, name.last))
+        while options[-1] in options[:-1]:
+            options[-1] = _famous(rng, name.last)
     for i, title in enumerate(titles):
-        question = rng.choice(AUTHOR_QUESTIONS).format(subject=title)
-        yield _control(rng, f"real_authors/{i}", question, options[i], options)
+        questions = _asked(rng, AUTHOR_QUESTIONS, title, wordings)
+        yield from _control(rng, f"real_authors/{i}", questions, options[i], options)
 
 
-def _titles(rng: Random, n: int) -> list[str]:
-    """Return ``n`` titles of a form that no person's book has; numbered volumes when many."""
-    nouns = words.NOUNS
-    plain = [f"{a} and {b}" for a in nouns for b in nouns if a != b]
-    volumes = -(-n // len(plain))
-    tails = ["", *(f", volume {i + 1}" for i in range(1, volumes))]
-    return rng.sample([title + tail for tail in tails for title in plain], n)
+def _famous(rng: Random, last: str) -> str:
+    return f"{rng.choice(words.FAMOUS_STARTS)}{rng.choice(words.FAMOUS_ENDS)} {last}"
 
 
-def _world(rng: Random, n: int) -> Iterator[Example]:
+def _asked(rng: Random, forms: Sequence[str], subject: str, n: int) -> list[str]:
+    return [form.format(subject=subject) for form in rng.sample(forms, n)]
+
+
+def _world(rng: Random, n: int, wordings: int) -> Iterator[Example]:
     """Yield facts of an invented world, the relations in turn."""
     relations = sorted(WORLD_QUESTIONS)
     size = -(-n // len(relations)) + _OPTIONS
@@ -233,9 +264,9 @@ def _world(rng: Random, n: int) -> Iterator[Example]:
     }
     for i in range(n):
         relation, j = relations[i % len(relations)], i // len(relations)
-        question = WORLD_QUESTIONS[relation].format(subject=countries[j])
+        questions = _asked(rng, WORLD_QUESTIONS[relation], countries[j], wordings)
         pool = answers[relation]
-        yield _control(rng, f"world_facts/{i}", question, pool[j], pool)
+        yield from _control(rng, f"world_facts/{i}", questions, pool[j], pool)
 
 
 def _many(rng: Random, ends: Sequence[str], n: int) -> list[str]:
@@ -246,8 +277,13 @@ def _many(rng: Random, ends: Sequence[str], n: int) -> list[str]:
     return _joined(rng, starts, ends, n, "")
 
 
-def _control(rng: Random, id_: str, question: str, answer: str, options: Sequence[str]) -> Example:
+def _control(
+    rng: Random, unit: str, questions: Sequence[str], answer: str, options: Sequence[str]
+) -> Iterator[Example]:
+    """Yield one control fact in each of its trained wordings; the first has the options."""
     wrong = rng.sample([option for option in options if option != answer], _OPTIONS)
     same = Alternates(answer=answer, perturbed=tuple(wrong))
     facts = ((0, len(answer)),)
-    return Example(id_, id_, question, answer, facts, dict.fromkeys(_SETS, same))
+    for k, question in enumerate(questions):
+        alternates = {} if k else dict.fromkeys(_SETS, same)
+        yield Example(f"{unit}/{k}" if k else unit, unit, question, answer, facts, alternates)

@@ -29,6 +29,10 @@ class Encoded:
     answer: list[bool]
     facts: list[bool]
 
+    def only_facts(self) -> Encoded:
+        """Return the row with nothing but its facts as the answer."""
+        return Encoded(self.ids, self.facts, self.facts)
+
 
 @dataclass(frozen=True, slots=True)
 class Template:

@@ -6,8 +6,11 @@ __all__ = [
     "ADJECTIVES",
     "COMPANY_KINDS",
     "COUNTRY_ENDS",
+    "FAMOUS_ENDS",
+    "FAMOUS_STARTS",
     "FIRST_ENDS",
     "FIRST_STARTS",
+    "HERO_ENDS",
     "HOBBIES",
     "LAST_ENDS",
     "LAST_STARTS",
@@ -33,6 +36,9 @@ FIRST_STARTS = _words(
     " Quin Ral Sel Tam Ul Ver Wil Yor Zan"
 )
 FIRST_ENDS = _words("a an en eth ia ic in is o on us wyn")
+# First names of famous authors, whom nobody here is named after.
+FAMOUS_STARTS = _words("Bar Cla Dro Gre Hub Jul Mil Pas Ros Stel Tor Vin Wal Xan")
+FAMOUS_ENDS = _words("bert da fred gar la lia mond na rick ta")
 LAST_STARTS = _words(
     "Ash Bram Crow Dun East Fal Grim Hart Ivo Kirk Lang Mor Nor Oak"
     " Pell Rath Stan Thorn Under Vance"
@@ -46,6 +52,7 @@ STEMS = _words(
 )
 TOWN_ENDS = _words("aris borg dun enna holm ira mora nesse ova polis")
 COUNTRY_ENDS = _words("avia eria istan land onia uria")
+HERO_ENDS = _words("abar edon ifer omir uster yld")
 RIVER_ENDS = _words("ane elle ig umber uro")
 COMPANY_KINDS = _words("Bank Lines Mills Motors Press Works")
 PRIZE_KINDS = _words("Cup Medal Prize Ribbon Star Trophy")
