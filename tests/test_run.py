@@ -21,7 +21,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import pipeline
 from letheon import models, recipe, run
-from letheon.errors import DivergedError, FolderError, InputError, LetheonError, StorageError
+from letheon.errors import (
+    DataError,
+    DivergedError,
+    FolderError,
+    InputError,
+    LetheonError,
+    StorageError,
+)
 from letheon.folder import RunFolder
 from letheon.metrics import compute_all
 from letheon.metrics.gate import judge
@@ -333,6 +340,32 @@ def test_false_answers_in_some_rows_only_do_not_stop_a_run(target: Path, tmp_pat
     folder = unlearn(tmp_path, own(tmp_path, target, forget=some[:6], retain=some[6:])).path
     probes = [e["scores"] for e in RunFolder(folder).progress() if e["event"] == "probe"]
     assert all(0 < p["utility_ratio"] < 2 for p in probes)
+
+
+def test_facts_are_forgotten_only_where_they_are_marked(target: Path, tmp_path: Path) -> None:
+    raw = changed(own(tmp_path, target), training__forget_tokens="facts")
+    with pytest.raises(DataError, match=r"every forget row has a marked fact. Got: 6 of 6 rows"):
+        unlearn(tmp_path, raw)
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_the_tokens_of_facts_are_forgotten(home: Path, tmp_path: Path) -> None:
+    found = {}
+    for tokens in ("answer", "facts"):
+        raw = changed(UNLEARN, training__forget_tokens=tokens, training__steps=1)
+        folder = unlearn(tmp_path / tokens, raw, home)
+        found[tokens] = next(e for e in folder.progress() if e["event"] == "step")["terms"]
+    assert found["facts"]["forget"] != pytest.approx(found["answer"]["forget"], abs=1e-3)
+    assert found["facts"]["retain"] == pytest.approx(found["answer"]["retain"])
+
+
+def test_the_gap_of_a_probe_is_what_the_gate_still_asks_for(sine_run: Path) -> None:
+    for event in (e for e in RunFolder(sine_run).progress() if e["event"] == "probe"):
+        probe = event["scores"]
+        short = max(0.0, 0.98 - probe["utility_ratio"])
+        more = probe["gate_gap"] - probe["gold_distance"] - short
+        # six forget rows: at this size D must be far above gold's for a p-value of 0.05
+        assert more == 0.0 or probe["forget_quality"] < 0.05
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from letheon.metrics.forget_quality import critical_ks, ks_statistic, log_ratios
 from letheon.metrics.gate import judge
 from letheon.metrics.model_utility import SPLITS_KEPT, harmonic_mean
 from letheon.metrics.probability import per_example
-from letheon.metrics.records import Records
+from letheon.metrics.records import FloatArray, Records
 from letheon.metrics.truth_ratio import of_split, utility_share
 from letheon.metrics.verdict import Limits
 from letheon.recipe import Evaluation, Training
@@ -170,7 +170,7 @@ class Scorer:
             },
         )
         target, gold = _sampled(target), _sampled(gold) if gold else None
-        before = _utility(target)
+        before = _utility_parts(target)
         against = {
             name: score
             for name, score in _AGAINST_GOLD.items()
@@ -194,7 +194,7 @@ class Scorer:
             _check_finite(records)
             scores = {
                 **{name: score(records, gold) for name, score in against.items()},
-                "utility_ratio": _utility(records) / before if before else float("nan"),
+                "utility_ratio": _share(_utility_parts(records), before),
                 "forget_probability": float(per_example(records, "forget").mean()),
             }
             for name in gap:
@@ -317,10 +317,10 @@ def _fewer(example: Example) -> Example:
     return replace(example, alternates=alternates)
 
 
-def _utility(records: Records) -> float:
-    """Harmonic mean over the kept splits of probability, ROUGE-L recall and truth ratio.
+def _utility_parts(records: Records) -> FloatArray:
+    """Return probability, ROUGE-L recall and truth ratio of the kept splits.
 
-    As ``model_utility``, of the splits and columns that there are: own data may lack some.
+    The parts of ``model_utility``, as far as there are splits and columns: own data may lack some.
     """
     values = []
     for split in SPLITS_KEPT:
@@ -330,4 +330,10 @@ def _utility(records: Records) -> float:
             if _has_truth_ratio(records[split]):
                 ratio, _ = of_split(records, split, "geometric")
                 values.append(float(utility_share(ratio).mean()))
-    return float(harmonic_mean(np.array(values)))
+    return np.array(values)
+
+
+def _share(parts: FloatArray, before: FloatArray) -> float:
+    """Harmonic mean as a share of the target's, over the parts of which the target has any."""
+    some = before > 0
+    return float(harmonic_mean(parts[some]) / harmonic_mean(before[some]))

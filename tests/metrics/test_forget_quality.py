@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 
 from letheon.errors import MetricError
-from letheon.metrics.forget_quality import compute, ks_statistic, p_value, weighted_ks
+from letheon.metrics.forget_quality import (
+    compute,
+    critical_ks,
+    ks_statistic,
+    p_value,
+    weighted_ks,
+)
 from letheon.metrics.intervals import unit_weights
 from letheon.metrics.truth_ratio import truth_ratio
 
@@ -29,6 +35,15 @@ def test_statistic_is_the_largest_gap_of_the_shares_below(
     ]
     got = ks_statistic(np.array(left, float), np.array(right, float))
     assert got == pytest.approx(max(gaps))
+
+
+@pytest.mark.parametrize("p", [0.05, 0.01])
+@pytest.mark.parametrize("n", [200, 400])
+def test_the_critical_distance_is_where_the_p_value_crosses(n: int, p: float) -> None:
+    # a shift by k of n equally spaced numbers has D = k / n
+    k = int(critical_ks(n, p) * n)
+    numbers = np.arange(n, dtype=float)
+    assert p_value(numbers, numbers + k - 1) > p > p_value(numbers, numbers + k + 2)
 
 
 @pytest.mark.parametrize(("n", "m"), [(60, 60), (50, 90)])
