@@ -52,11 +52,11 @@ _TRAINING: dict[str, Any] = {
 }
 
 _UNLEARNING: dict[str, Any] = {
-    "steps": 120,
+    "steps": 140,
     "batch_size": 16,
     "retain_batch_size": 40,
     "forget_tokens": "facts",
-    "probe_every": 40,
+    "probe_every": 20,
     "schedule": "cosine",
     "warmup": 0.05,
     "checkpoint_every": 40,
