@@ -1,9 +1,11 @@
-"""Make docs/results/tofu-small.md: four methods on TOFU forget10, by the settings of the search.
+"""Make docs/results/tofu-small.md: four methods on TOFU forget10, several seeds.
 
-    python scripts/tofu_small.py --data ../shared/data/tofu --search docs/results/tofu-search.jsonl
+    python scripts/tofu_small.py --data ../shared/data/tofu [--search SEARCH.jsonl]
 
-Seeds decide the adapter's start and the order of rows; the target and the two gold models are
-shared. Resumable: a run that is finished, or was killed, goes on from its folder.
+Learning rate and objective of each method are the best of ``scripts/search.py tofu``; without its
+file those of the demo, with no trial on TOFU for any. Seeds decide the adapter's start and the
+order of rows; the target and the two gold models are shared. Resumable: a run that is finished, or
+was killed, goes on from its folder.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import yaml
-from search import TOFU_METHODS, Job, best, recipe_of, settle
+from search import best, settle
 
+RECIPES = Path(__file__).parents[1] / "recipes"
+METHODS = ("gd-lora", "gd-sine", "npo-lora", "npo-sine")
 TITLE = "TOFU forget10 on a small model trained on the spot"
 
 
@@ -37,17 +41,23 @@ def unlearn(recipe: Path, out: Path, home: Path) -> None:
     print(run.unlearn(recipes.load(recipe), out, home=home).path, flush=True)
 
 
-def write(method: str, seed: int, point: dict[str, float], home: Path, data: Path) -> Path:
+def write(method: str, seed: int, point: dict[str, float] | None, folder: Path, data: Path) -> Path:
     """Write the recipe of a run, beside those of its target and gold models."""
-    found, _ = recipe_of(Job("tofu", method, 0, seed, home, data))
-    trial = found.pop("trial")
-    trial["name"] = f"tofu-{method}"
-    settle(trial, point)
-    folder = home / "recipes"
+    from letheon import demo
+
+    recipe = yaml.safe_load((RECIPES / "tofu_forget10_sine.yaml").read_text())
+    recipe |= {"name": f"tofu-{method}", "seed": seed}
+    recipe["data"]["path"] = str(data)
+    for part, settings in demo.METHODS[method].items():
+        recipe[part] |= json.loads(json.dumps(settings))
+    if point is not None:
+        settle(recipe, point)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, recipe in {**found, f"{method}-{seed}": trial}.items():
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
-    return folder / f"{method}-{seed}.yaml"
+    for name in ("tofu_target", "tofu_gold"):
+        (folder / f"{name}.yaml").write_text((RECIPES / f"{name}.yaml").read_text())
+    place = folder / f"{method}-{seed}.yaml"
+    place.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    return place
 
 
 def main() -> None:
@@ -56,19 +66,20 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--search", type=Path, required=True)
+    parser.add_argument("--search", type=Path)
     parser.add_argument("--home", type=Path, default=Path("runs/tofu-small"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--markdown", type=Path, default=Path("docs/results/tofu-small.md"))
     args = parser.parse_args()
-    data = args.data.resolve()
-    chosen = best([json.loads(line) for line in args.search.read_text().splitlines()])
+    lines = args.search.read_text().splitlines() if args.search else []
+    chosen = {method: point for method, (point, _) in best([json.loads(x) for x in lines]).items()}
+    folder, data = args.home / "recipes", args.data.resolve()
     places = {
-        (seed, method): write(method, seed, chosen[method][0], args.home, data)
+        (seed, method): write(method, seed, chosen.get(method), folder, data)
         for seed in args.seeds
-        for method in TOFU_METHODS
+        for method in METHODS
     }
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["OMP_NUM_THREADS"] = "1"  # tiny models; the cores take a run each
     context = multiprocessing.get_context("spawn")
     models = args.home / "models"
     with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
@@ -84,13 +95,12 @@ def main() -> None:
             job.result()
     folders = []
     for seed in args.seeds:
-        runs = [args.home / str(seed) / method for method in TOFU_METHODS]
         folders.append(args.home / str(seed))
-        command = (
-            "python scripts/tofu_small.py --data PATH-TO-TOFU --search docs/results/"
-            f"tofu-search.jsonl, seed {seed}"
+        found = compare.compare(
+            [folders[-1] / method for method in METHODS],
+            command=f"python scripts/tofu_small.py --data PATH-TO-TOFU --seeds {seed}",
+            relative_to=folders[-1],
         )
-        found = compare.compare(runs, command=command, relative_to=folders[-1])
         compare.write(found, folders[-1])
     compare.report(folders, markdown=args.markdown, title=TITLE)
 

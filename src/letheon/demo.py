@@ -23,7 +23,7 @@ from letheon.errors import InputError, nearest
 from letheon.folder import RunFolder
 
 # The method declared beforehand as the one a user should take.
-DEFAULT = "npo-sine"
+DEFAULT = "gd-sine"
 
 _MODEL: dict[str, Any] = {
     "architecture": "llama",
@@ -52,11 +52,11 @@ _TRAINING: dict[str, Any] = {
 }
 
 _UNLEARNING: dict[str, Any] = {
-    "steps": 140,
-    "batch_size": 16,
-    "retain_batch_size": 40,
+    "steps": 200,
+    "batch_size": 12,
+    "retain_batch_size": 28,
     "forget_tokens": "facts",
-    "probe_every": 20,
+    "probe_every": 40,
     "schedule": "cosine",
     "warmup": 0.05,
     "checkpoint_every": 40,
@@ -73,11 +73,11 @@ def _method(objective: str, params: dict[str, float], bound: str, lr: float) -> 
 
 
 METHODS: dict[str, dict[str, Any]] = {
-    "gd-lora": _method("gradient_difference", {"forget_weight": 0.04}, "identity", 4e-3),
-    "gd-sine": _method("gradient_difference", {"forget_weight": 0.1}, "sine", 5e-4),
-    "gd-tanh": _method("gradient_difference", {"forget_weight": 0.1}, "tanh", 1.5e-3),
-    "npo-lora": _method("npo", {"forget_weight": 0.04, "beta": 0.1}, "identity", 4e-3),
-    "npo-sine": _method("npo", {"forget_weight": 0.04, "beta": 0.1}, "sine", 5e-4),
+    "gd-lora": _method("gradient_difference", {"forget_weight": 0.05}, "identity", 8e-3),
+    "gd-sine": _method("gradient_difference", {"forget_weight": 0.04}, "sine", 3e-3),
+    "gd-tanh": _method("gradient_difference", {"forget_weight": 0.04}, "tanh", 3e-3),
+    "npo-lora": _method("npo", {"forget_weight": 0.1, "beta": 0.05}, "identity", 1.2e-2),
+    "npo-sine": _method("npo", {"forget_weight": 0.1, "beta": 0.05}, "sine", 3e-3),
 }
 
 
