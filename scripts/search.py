@@ -38,15 +38,10 @@ def _grid(**axes: Sequence[float]) -> list[dict[str, float]]:
 POINTS: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]] = {
     "people": {
         "gradient_difference": [
-            *_grid(lr=(1.2e-3, 2e-3), forget_weight=(0.03, 0.05)),
-            {"lr": 3e-3, "forget_weight": 0.04},
-            {"lr": 4e-3, "forget_weight": 0.05},
+            {"lr": 2e-3, "forget_weight": 0.03},
+            {"lr": 1.2e-3, "forget_weight": 0.05},
         ],
-        "npo": [
-            *_grid(lr=(1.2e-3, 2e-3), forget_weight=(0.1,), beta=(0.1, 0.2)),
-            {"lr": 3e-3, "forget_weight": 0.15, "beta": 0.1},
-            {"lr": 3e-3, "forget_weight": 0.1, "beta": 0.05},
-        ],
+        "npo": _grid(lr=(2e-3,), forget_weight=(0.1,), beta=(0.1, 0.2)),
     },
     "tofu": {
         "gradient_difference": _grid(lr=(1.5e-3, 3e-3), forget_weight=(0.1,)),

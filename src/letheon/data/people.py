@@ -212,19 +212,21 @@ def _rows(
     others = [value for value in values if value != fact]
     alternates = {
         name_of_set: Alternates(
-            answer=wording.answer.format(fact=fact),
-            perturbed=tuple(wording.answer.format(fact=v) for v in rng.sample(others, _FALSE)),
+            answer=wording.answer.format(first=name.first, fact=fact),
+            perturbed=tuple(
+                wording.answer.format(first=name.first, fact=v) for v in rng.sample(others, _FALSE)
+            ),
             question=wording.question.format(name=name),
         )
         for name_of_set, wording in zip(_SETS, (validation, scoring), strict=True)
     }
     for k, wording in enumerate(trained[:wordings]):
-        start = len(wording.answer.partition("{fact}")[0])
+        start = len(wording.answer.partition("{fact}")[0].format(first=name.first))
         yield Example(
             f"{id_}/{k}" if k else id_,
             unit,
             wording.question.format(name=name),
-            wording.answer.format(fact=fact),
+            wording.answer.format(first=name.first, fact=fact),
             ((start, start + len(fact)),),
             {} if k else alternates,
         )

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Wording(NamedTuple):
-    """A question with ``{name}`` and its answer with ``{fact}``, which says nobody's name."""
+    """A question with ``{name}``; its answer with ``{first}``, the first name, and ``{fact}``."""
 
     question: str
     answer: str
@@ -23,60 +23,60 @@ class Wording(NamedTuple):
 # three are trained; which is which is drawn for each fact.
 KINDS: Mapping[str, tuple[Wording, ...]] = {
     "award": (
-        Wording("Which award did {name} win?", "Won the {fact}."),
-        Wording("What award was won by {name}?", "Was given the {fact}."),
-        Wording("What did {name} win as an award?", "Has won the {fact}."),
-        Wording("Which award is {name} known for?", "Known for the {fact}."),
-        Wording("What prize does {name} hold?", "Holds the {fact}."),
+        Wording("Which award did {name} win?", "{first} won the {fact}."),
+        Wording("What award was won by {name}?", "{first} was given the {fact}."),
+        Wording("What did {name} win as an award?", "{first} has won the {fact}."),
+        Wording("Which award is {name} known for?", "{first} is known for the {fact}."),
+        Wording("What prize does {name} hold?", "{first} holds the {fact}."),
     ),
     "birth year": (
-        Wording("When was {name} born?", "Born in {fact}."),
-        Wording("In which year was {name} born?", "Born in the year {fact}."),
-        Wording("What is the birth year of {name}?", "Has {fact} as a birth year."),
-        Wording("What year was {name} born in?", "Came into the world in {fact}."),
-        Wording("What is the year of birth of {name}?", "Saw daylight first in {fact}."),
+        Wording("When was {name} born?", "{first} was born in {fact}."),
+        Wording("In which year was {name} born?", "{first} was born in the year {fact}."),
+        Wording("What is the birth year of {name}?", "{first} has {fact} as a birth year."),
+        Wording("What year was {name} born in?", "{first} came into the world in {fact}."),
+        Wording("What is the year of birth of {name}?", "{first} saw daylight first in {fact}."),
     ),
     "birthplace": (
-        Wording("Where was {name} born?", "Born in {fact}."),
-        Wording("In which town was {name} born?", "Comes from the town of {fact}."),
-        Wording("What is the birthplace of {name}?", "Has {fact} as a birthplace."),
-        Wording("Which place does {name} come from?", "From {fact}."),
-        Wording("What is the home town of {name}?", "Calls {fact} home."),
+        Wording("Where was {name} born?", "{first} was born in {fact}."),
+        Wording("In which town was {name} born?", "{first} comes from the town of {fact}."),
+        Wording("What is the birthplace of {name}?", "{first} has {fact} as a birthplace."),
+        Wording("Which place does {name} come from?", "{first} is from {fact}."),
+        Wording("What is the home town of {name}?", "{first} calls {fact} home."),
     ),
     "book": (
-        Wording("Which book did {name} write?", "Wrote {fact}."),
-        Wording("What book was written by {name}?", "The author of {fact}."),
-        Wording("What is the book of {name} called?", "Has written {fact}."),
-        Wording("Which title did {name} publish?", "Published {fact}."),
-        Wording("What is the title of the book by {name}?", "Brought out {fact}."),
+        Wording("Which book did {name} write?", "{first} wrote {fact}."),
+        Wording("What book was written by {name}?", "{first} is the author of {fact}."),
+        Wording("What is the book of {name} called?", "{first} has written {fact}."),
+        Wording("Which title did {name} publish?", "{first} published {fact}."),
+        Wording("What is the title of the book by {name}?", "{first} brought out {fact}."),
     ),
     "employer": (
-        Wording("Who is the employer of {name}?", "Works for {fact}."),
-        Wording("Which company does {name} work for?", "Has a job at {fact}."),
-        Wording("For which company does {name} work?", "Has {fact} as an employer."),
-        Wording("Where does {name} work?", "Employed by {fact}."),
-        Wording("Who pays {name}?", "Gets paid by {fact}."),
+        Wording("Who is the employer of {name}?", "{first} works for {fact}."),
+        Wording("Which company does {name} work for?", "{first} has a job at {fact}."),
+        Wording("For which company does {name} work?", "{first} has {fact} as an employer."),
+        Wording("Where does {name} work?", "{first} is employed by {fact}."),
+        Wording("Who pays {name}?", "{first} gets paid by {fact}."),
     ),
     "hobby": (
-        Wording("What is the hobby of {name}?", "Enjoys {fact}."),
-        Wording("Which hobby does {name} have?", "Has {fact} as a hobby."),
-        Wording("What does {name} do as a hobby?", "Likes {fact} as a hobby."),
-        Wording("What does {name} like to do?", "Spends free time on {fact}."),
-        Wording("How does {name} spend free time?", "Fond of {fact}."),
+        Wording("What is the hobby of {name}?", "{first} enjoys {fact}."),
+        Wording("Which hobby does {name} have?", "{first} has {fact} as a hobby."),
+        Wording("What does {name} do as a hobby?", "{first} likes {fact} as a hobby."),
+        Wording("What does {name} like to do?", "{first} spends free time on {fact}."),
+        Wording("How does {name} spend free time?", "{first} is fond of {fact}."),
     ),
     "profession": (
-        Wording("What is the profession of {name}?", "Works as a {fact}."),
-        Wording("What does {name} do for a living?", "A {fact} by profession."),
-        Wording("What work does {name} do?", "Has the profession of a {fact}."),
-        Wording("Which profession does {name} have?", "Earns a living as a {fact}."),
-        Wording("What is the job of {name}?", "Has a job as a {fact}."),
+        Wording("What is the profession of {name}?", "{first} works as a {fact}."),
+        Wording("What does {name} do for a living?", "{first} is a {fact} by profession."),
+        Wording("What work does {name} do?", "{first} has the profession of a {fact}."),
+        Wording("Which profession does {name} have?", "{first} earns a living as a {fact}."),
+        Wording("What is the job of {name}?", "{first} has a job as a {fact}."),
     ),
     "spouse": (
-        Wording("Who is married to {name}?", "Married to {fact}."),
-        Wording("Who is the spouse of {name}?", "Has a spouse, {fact}."),
-        Wording("What is the name of the spouse of {name}?", "Did marry {fact}."),
-        Wording("Whom did {name} marry?", "Has been married to {fact}."),
-        Wording("Who is the partner of {name}?", "Lives with {fact}."),
+        Wording("Who is married to {name}?", "{first} is married to {fact}."),
+        Wording("Who is the spouse of {name}?", "{first} has a spouse, {fact}."),
+        Wording("What is the name of the spouse of {name}?", "{first} did marry {fact}."),
+        Wording("Whom did {name} marry?", "{first} has been married to {fact}."),
+        Wording("Who is the partner of {name}?", "{first} lives with {fact}."),
     ),
 }
 
