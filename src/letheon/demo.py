@@ -1,7 +1,7 @@
 """The demo: fictitious people, a tiny model, five methods under one protocol, a verdict.
 
-Every setting below was fixed by ``scripts/demo_search.py`` on another population, with the same
-number of trials for each method; the search and what it found are in docs/experiments.md.
+Every setting below was fixed on other populations, those of the methods by ``scripts/search.py``
+with the same number of trials for each; the search and what it found are in docs/experiments.md.
 """
 
 from __future__ import annotations
