@@ -80,6 +80,20 @@ def test_show_prints_table_and_verdict(sine_run: Path, tanh_run: Path) -> None:
         assert word in text.getvalue()
 
 
+def test_a_narrow_terminal_breaks_no_interval(sine_run: Path) -> None:
+    found = compare.compare([sine_run], command="x")
+    for row in found["rows"]:
+        score = {"value": 0.123, "low": 0.111, "high": 0.135, "n": 200}
+        row["scores"] = dict.fromkeys(("gold_distance", "model_utility"), score)
+        row["scores"]["forget_quality"] = score | {"low": None}
+        row["cost"] = {"seconds": 1234.5}
+    text = StringIO()
+    compare.show(found, Console(file=text, width=80))
+    lines = [line for line in text.getvalue().splitlines() if "[" in line or "]" in line]
+    assert len(lines) == len(found["rows"])
+    assert all(line.count("[0.111, 0.135]") == 2 for line in lines)
+
+
 def test_runs_on_other_data_are_not_compared(sine_run: Path, tmp_path: Path) -> None:
     raws = [pipeline.TARGET, pipeline.GOLD, pipeline.UNLEARN]
     for raw in raws:

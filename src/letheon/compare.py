@@ -24,6 +24,9 @@ from letheon.metrics.records import Records, read
 
 _REFERENCES = ("target", "gold", "second_gold")
 
+# Columns of a terminal from which on a score and its interval stand in one line.
+_WIDE = 110
+
 
 def compare(
     runs: Sequence[Path],
@@ -172,18 +175,26 @@ def show(comparison: Mapping[str, Any], console: Console) -> None:
     full = any("model_utility" in row["scores"] for row in comparison["rows"])
     kept = "model_utility" if full else "retain_utility"
     laid = reports.table(comparison, scores=("forget_quality", "gold_distance", kept))
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    narrow = console.width < _WIDE
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for k, header in enumerate(laid.headers):
-        table.add_column(header, justify="left" if k == 0 else "right", overflow="fold")
+        told = _broken(header.replace(" ", "\n", 1)) if narrow else header
+        table.add_column(told, justify="left" if k == 0 else "right", overflow="fold")
     styles = {"passed": "green", "not passed": "red", "cannot decide": "yellow"}
     for cells, mark in zip(laid.rows, laid.marks, strict=True):
-        table.add_row(*cells, style=styles.get(mark))
+        shown = map(_broken, cells) if narrow else cells
+        table.add_row(*map(Text, shown), style=styles.get(mark))
     console.print(table)
     console.print(reports.verdict(comparison["rows"]), style="bold")
     for name, words in reports.failure_lines(comparison["rows"]):
         console.print(Text(f"  {name}: {words}"))
     for phase in comparison["phases"]:
         console.print(Text(f"{phase['name']}: {phase['seconds']:.1f} s"), style="dim")
+
+
+def _broken(cell: str) -> str:
+    """Break a cell before a bracket, not inside it."""
+    return cell.replace(" [", "\n[").replace(" (", "\n(")
 
 
 def report(
