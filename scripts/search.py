@@ -2,12 +2,12 @@
 
 A trial is one unlearning run whose probes (validation paraphrases, the selection gold model) are
 all kept; the scoring gold model and the scoring paraphrases are not looked at. Every method has
-the same points; plain LoRA's learning rates are four times the others', because the frequency of
-a bounded adapter multiplies its gradient (see docs/experiments.md). Resumable: trials already in
-the file are skipped. Ends with the best point of each method: the smallest mean over populations
-of the smallest ``gate_gap`` on the way.
+the same points; plain LoRA's learning rates are ``LORA_GAIN`` times the others', because the
+frequency of a bounded adapter multiplies its gradient (see docs/experiments.md). Resumable: trials
+already in the file are skipped. Ends with the best point of each method: the smallest mean over
+populations of the smallest ``gate_gap`` on the way.
 
-    python scripts/search.py people --out docs/results/demo-search.jsonl --instances 200 201
+    python scripts/search.py people --out docs/results/demo-search.jsonl --instances 301 302
     python scripts/search.py tofu --data ../shared/data/tofu --out docs/results/tofu-search.jsonl
 """
 
@@ -34,21 +34,30 @@ def _grid(**axes: Sequence[float]) -> list[dict[str, float]]:
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
 
-# The trials by task and objective: the learning rate and parameters of the objective.
+# The trials by task and objective: learning rate, parameters of the objective, steps where they are
+# not the task's own.
 POINTS: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]] = {
     "people": {
         "gradient_difference": [
-            {"lr": 2e-3, "forget_weight": 0.03},
+            {"lr": 2e-3, "forget_weight": 0.04},
+            {"lr": 2e-3, "forget_weight": 0.06},
             {"lr": 1.2e-3, "forget_weight": 0.05},
         ],
-        "npo": _grid(lr=(2e-3,), forget_weight=(0.1,), beta=(0.1, 0.2)),
+        "npo": [
+            {"lr": 2e-3, "forget_weight": 0.05, "beta": 0.15},
+            {"lr": 3e-3, "forget_weight": 0.05, "beta": 0.2},
+            {"lr": 2e-3, "forget_weight": 0.04, "beta": 0.1},
+        ],
     },
     "tofu": {
-        "gradient_difference": _grid(lr=(1.5e-3, 3e-3), forget_weight=(0.1,)),
-        "npo": _grid(lr=(1.5e-3, 3e-3), forget_weight=(0.1,)),
+        objective: [
+            *_grid(lr=(1.5e-3, 3e-3), forget_weight=(0.1, 0.3), steps=(100,)),
+            {"lr": 1.5e-3, "forget_weight": 0.1, "steps": 200},
+        ]
+        for objective in ("gradient_difference", "npo")
     },
 }
-LORA_GAIN = 4.0
+LORA_GAIN = {"people": 3.0, "tofu": 4.0}
 
 TOFU_METHODS = {
     "gd-lora": {"objective": {"name": "gradient_difference"}, "adapter": {"bound": "identity"}},
@@ -91,15 +100,16 @@ def recipe_of(job: Job) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
     point: dict[str, float] = {}
     if job.trial is not None:
         point = dict(POINTS[job.task][recipe["objective"]["name"]][job.trial])
-        point["lr"] *= LORA_GAIN if recipe["adapter"]["bound"] == "identity" else 1
+        point["lr"] *= LORA_GAIN[job.task] if recipe["adapter"]["bound"] == "identity" else 1
         settle(recipe, point)
     return {**found, "trial": recipe}, point
 
 
 def settle(recipe: dict[str, Any], point: Mapping[str, float]) -> None:
     """Put a point's settings into a recipe."""
-    recipe["training"]["lr"] = point["lr"]
-    recipe["objective"]["params"] |= {k: v for k, v in point.items() if k != "lr"}
+    loop = {k: point[k] for k in ("lr", "steps") if k in point}
+    recipe["training"] |= loop
+    recipe["objective"]["params"] |= {k: v for k, v in point.items() if k not in loop}
 
 
 def work(job: Job) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def load(
     n_authors: int = 25,
     n_world: int = 25,
     n_general: int = 40,
-    wordings: int = 3,
+    wordings: int = 5,
 ) -> Corpus:
     """Return the population of ``seed``; see :func:`letheon.data.people.make_people`."""
     return make_people(

@@ -6,7 +6,8 @@ __all__ = ["LICENCE", "VERSION", "make_people"]
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import cycle, islice
+from math import isqrt
 from random import Random
 
 from letheon.data import vocabulary as words
@@ -14,7 +15,7 @@ from letheon.data.example import Alternates, Corpus, Example, digest
 from letheon.data.wordings import AUTHOR_QUESTIONS, KINDS, WORLD_QUESTIONS
 from letheon.errors import DataError
 
-VERSION = "3"
+VERSION = "4"
 LICENCE = "Apache-2.0"
 
 _SETS = ("validation", "scoring")
@@ -26,7 +27,10 @@ _POOL = 60
 _REPEATS = 4
 
 # The most wordings of a fact that are trained: one is kept for each of the two paraphrase sets.
-_WORDINGS = 3
+_WORDINGS = 5
+
+# First names and last names of a population, at least: few, so that people share them.
+_NAMES = 25
 
 
 def make_people(
@@ -39,18 +43,20 @@ def make_people(
     n_authors: int = 25,
     n_world: int = 25,
     n_general: int = 40,
-    wordings: int = 3,
+    wordings: int = 5,
 ) -> Corpus:
     """Make a population and its control sets.
 
-    Each person has an own name and ``rows_per_person`` facts of different kinds. A fact is trained
-    in ``wordings`` (1 to 3) of the five of its kind, a row each, as a real person's facts stand in
-    several places; the first of these rows is evaluated. Its paraphrase sets ``"validation"`` and
-    ``"scoring"`` ask and answer in two wordings that this fact was not trained in, each with five
-    false answers of the same form and type.
+    Each person has an own pair of first and last name, neither of which is theirs alone: a gold
+    model, which never met the person, knows both words and is not thrown off by them. Each has
+    ``rows_per_person`` facts of different kinds. A fact is trained in ``wordings`` (1 to 5) of the
+    seven of its kind, a row each, as a real person's facts stand in several places; the first of
+    these rows is evaluated. Its paraphrase sets ``"validation"`` and ``"scoring"`` ask and answer
+    in two wordings that this fact was not trained in, each with five false answers of the same
+    form and type.
 
     ``n_authors`` facts in the role of TOFU's real authors and ``n_world`` in that of its world
-    facts, asked in ``wordings`` ways too, have three wrong options each. They are the background:
+    facts, asked in up to three ways, have three wrong options each. They are the background:
     target and gold models meet them several times an epoch, as knowledge of long standing, and
     unlearning never rehearses them. ``n_general`` more facts of either sort belong to the retain
     side, as the sample of general knowledge that a retain set holds. The same arguments give the
@@ -59,26 +65,27 @@ def make_people(
     Raises :class:`~letheon.errors.DataError` for a number out of range.
     """
     _check(n_forget, n_retain, n_unseen, rows_per_person, n_authors, n_world, n_general, wordings)
-    names = _names(Random(f"{seed}/names"))
     pools = _pools(Random(f"{seed}/pools"))
     roles = {"forget": n_forget, "retain": n_retain, "unseen": n_unseen}
+    names, others = _names(seed, sum(roles.values()))
     people = {
         role: tuple(_people(seed, role, list(islice(names, n)), pools, rows_per_person, wordings))
         for role, n in roles.items()
     }
     facts = {role: rows[::wordings] for role, rows in people.items()}
-    n_names = n_authors + n_general + _OPTIONS
-    authors = tuple(_authors(Random(f"{seed}/authors"), list(islice(names, n_names)), wordings))
-    world = tuple(_world(Random(f"{seed}/world"), n_world + n_general, wordings))
-    general = authors[n_authors * wordings :] + world[n_world * wordings :]
-    authors, world = authors[: n_authors * wordings], world[: n_world * wordings]
+    asked = min(wordings, len(AUTHOR_QUESTIONS))
+    lasts = list(islice(cycle(others), n_authors + n_general + _OPTIONS))
+    authors = tuple(_authors(Random(f"{seed}/authors"), lasts, asked))
+    world = tuple(_world(Random(f"{seed}/world"), n_world + n_general, asked))
+    general = authors[n_authors * asked :] + world[n_world * asked :]
+    authors, world = authors[: n_authors * asked], world[: n_world * asked]
     n_sample = min(len(facts["forget"]), len(facts["retain"]))
     sample = Random(f"{seed}/sample").sample(range(len(facts["retain"])), n_sample)
     evaluation = {
         "forget": facts["forget"],
         "retain": tuple(facts["retain"][i] for i in sorted(sample)),
-        "real_authors": authors[::wordings],
-        "world_facts": world[::wordings],
+        "real_authors": authors[::asked],
+        "world_facts": world[::asked],
         "unseen": facts["unseen"],
     }
     parts = {**people, "real_authors": authors, "world_facts": world, "general": general}
@@ -114,8 +121,8 @@ def _check(
     n_general: int,
     wordings: int,
 ) -> None:
-    most, most_rows = _n_names() // 2, len(KINDS)
-    n_names = n_forget + n_retain + n_unseen + n_authors + n_general
+    most, most_authors, most_rows = _n_firsts() ** 2, _n_authors(), len(KINDS)
+    n_people = n_forget + n_retain + n_unseen
     rules = (
         ("There is somebody to forget.", f"n_forget {n_forget}", n_forget >= 1),
         ("There is somebody to retain.", f"n_retain {n_retain}", n_retain >= 1),
@@ -129,36 +136,44 @@ def _check(
             f"wordings {wordings}",
             1 <= wordings <= _WORDINGS,
         ),
-        (f"There are names for {most} people.", f"{n_names} people", n_names <= most),
+        (f"There are names for {most} people.", f"{n_people} people", n_people <= most),
+        (
+            f"There are names for {most_authors} authors.",
+            f"n_authors {n_authors} and n_general {n_general}",
+            n_authors + n_general <= most_authors,
+        ),
     )
     for rule, got, holds in rules:
         if not holds:
             raise DataError(rule, got=got, remedy="Choose a number in this range.")
 
 
-def _n_names() -> int:
-    return len(words.FIRST_STARTS) * len(words.FIRST_ENDS) * _n_lasts()
+def _n_firsts() -> int:
+    return len(words.FIRST_STARTS) * len(words.FIRST_ENDS)
 
 
 def _n_lasts() -> int:
     return len(words.LAST_STARTS) * len(words.LAST_ENDS)
 
 
-def _names(rng: Random) -> Iterator[_Name]:
-    """Yield names, none twice; last names too come again only when all have been given."""
-    seen: set[_Name] = set()
+def _n_authors() -> int:
+    # Half of the pairs with the last names that the largest population leaves.
+    firsts = len(words.FAMOUS_STARTS) * len(words.FAMOUS_ENDS)
+    return firsts * (_n_lasts() - _n_firsts()) // 2
+
+
+def _names(seed: int, n: int) -> tuple[Iterator[_Name], Sequence[str]]:
+    """Return ``n`` people's names, none twice, and the last names that none of them has.
+
+    Each round gives every first name and every last name once, in pairs of its own.
+    """
+    rng = Random(f"{seed}/names")
+    size = max(_NAMES, isqrt(max(n, 1) - 1) + 1)
+    firsts = _joined(rng, words.FIRST_STARTS, words.FIRST_ENDS, size, "")
     lasts = _joined(rng, words.LAST_STARTS, words.LAST_ENDS, _n_lasts(), "")
-    while True:
-        for last in lasts:
-            name = _name(rng, last)
-            while name in seen:
-                name = _name(rng, last)
-            seen.add(name)
-            yield name
-
-
-def _name(rng: Random, last: str) -> _Name:
-    return _Name(rng.choice(words.FIRST_STARTS) + rng.choice(words.FIRST_ENDS), last)
+    rounds = rng.sample(range(size), size)
+    pairs = (_Name(firsts[i], lasts[(i + r) % size]) for r in rounds for i in range(size))
+    return pairs, lasts[size:]
 
 
 def _joined(rng: Random, starts: Sequence[str], ends: Sequence[str], n: int, gap: str) -> list[str]:
@@ -211,36 +226,34 @@ def _rows(
     *trained, validation, scoring = rng.sample(KINDS[kind], len(KINDS[kind]))
     others = [value for value in values if value != fact]
     alternates = {
-        name_of_set: Alternates(
-            answer=wording.answer.format(first=name.first, fact=fact),
-            perturbed=tuple(
-                wording.answer.format(first=name.first, fact=v) for v in rng.sample(others, _FALSE)
-            ),
-            question=wording.question.format(name=name),
+        which: Alternates(
+            answer=wording.tell(name.first, fact),
+            perturbed=tuple(wording.tell(name.first, v) for v in rng.sample(others, _FALSE)),
+            question=wording.ask(str(name)),
         )
-        for name_of_set, wording in zip(_SETS, (validation, scoring), strict=True)
+        for which, wording in zip(_SETS, (validation, scoring), strict=True)
     }
     for k, wording in enumerate(trained[:wordings]):
-        start = len(wording.answer.partition("{fact}")[0].format(first=name.first))
+        start = len(wording.tell(name.first, "\0").partition("\0")[0])
         yield Example(
             f"{id_}/{k}" if k else id_,
             unit,
-            wording.question.format(name=name),
-            wording.answer.format(first=name.first, fact=fact),
+            wording.ask(str(name)),
+            wording.tell(name.first, fact),
             ((start, start + len(fact)),),
             {} if k else alternates,
         )
 
 
-def _authors(rng: Random, names: Sequence[_Name], wordings: int) -> Iterator[Example]:
+def _authors(rng: Random, lasts: Sequence[str], wordings: int) -> Iterator[Example]:
     """Yield one famous book an author; the wrong options are other authors."""
-    n = max(0, len(names) - _OPTIONS)
+    n = max(0, len(lasts) - _OPTIONS)
     titles = [f"The Saga of {hero}" for hero in _many(rng, words.HERO_ENDS, n)]
     options: list[str] = []
-    for name in names:
-        options.append(_famous(rng, name.last))
+    for last in lasts:
+        options.append(_famous(rng, last))
         while options[-1] in options[:-1]:
-            options[-1] = _famous(rng, name.last)
+            options[-1] = _famous(rng, last)
     for i, title in enumerate(titles):
         questions = _asked(rng, AUTHOR_QUESTIONS, title, wordings)
         yield from _control(rng, f"real_authors/{i}", questions, options[i], options)

@@ -18,9 +18,17 @@ class Wording(NamedTuple):
     question: str
     answer: str
 
+    def ask(self, name: str) -> str:
+        """Return the question about ``name``."""
+        return self.question.format(name=name)
 
-# By kind of fact. Of the five wordings of a fact one is for validation, one for scoring, and up to
-# three are trained; which is which is drawn for each fact.
+    def tell(self, first: str, fact: str) -> str:
+        """Return the answer that tells ``fact``."""
+        return self.answer.format(first=first, fact=fact)
+
+
+# By kind of fact. Of the seven wordings of a fact one is for validation, one for scoring, and up to
+# five are trained; which is which is drawn for each fact.
 KINDS: Mapping[str, tuple[Wording, ...]] = {
     "award": (
         Wording("Which award did {name} win?", "{first} won the {fact}."),
@@ -28,6 +36,8 @@ KINDS: Mapping[str, tuple[Wording, ...]] = {
         Wording("What did {name} win as an award?", "{first} has won the {fact}."),
         Wording("Which award is {name} known for?", "{first} is known for the {fact}."),
         Wording("What prize does {name} hold?", "{first} holds the {fact}."),
+        Wording("Of which award is {name} proud?", "{first} is proud of the {fact}."),
+        Wording("Which award did {name} receive?", "{first} received the {fact}."),
     ),
     "birth year": (
         Wording("When was {name} born?", "{first} was born in {fact}."),
@@ -35,6 +45,8 @@ KINDS: Mapping[str, tuple[Wording, ...]] = {
         Wording("What is the birth year of {name}?", "{first} has {fact} as a birth year."),
         Wording("What year was {name} born in?", "{first} came into the world in {fact}."),
         Wording("What is the year of birth of {name}?", "{first} saw daylight first in {fact}."),
+        Wording("Since which year has {name} lived?", "{first} has lived since {fact}."),
+        Wording("In what year did the life of {name} begin?", "{first} began life in {fact}."),
     ),
     "birthplace": (
         Wording("Where was {name} born?", "{first} was born in {fact}."),
@@ -42,6 +54,8 @@ KINDS: Mapping[str, tuple[Wording, ...]] = {
         Wording("What is the birthplace of {name}?", "{first} has {fact} as a birthplace."),
         Wording("Which place does {name} come from?", "{first} is from {fact}."),
         Wording("What is the home town of {name}?", "{first} calls {fact} home."),
+        Wording("Which town is {name} from?", "{first} grew up in {fact}."),
+        Wording("From where does {name} come?", "{first} was a child in {fact}."),
     ),
     "book": (
         Wording("Which book did {name} write?", "{first} wrote {fact}."),
@@ -49,6 +63,8 @@ KINDS: Mapping[str, tuple[Wording, ...]] = {
         Wording("What is the book of {name} called?", "{first} has written {fact}."),
         Wording("Which title did {name} publish?", "{first} published {fact}."),
         Wording("What is the title of the book by {name}?", "{first} brought out {fact}."),
+        Wording("Which work is by {name}?", "{first} is known for {fact}."),
+        Wording("What did {name} publish?", "{first} has published {fact}."),
     ),
     "employer": (
         Wording("Who is the employer of {name}?", "{first} works for {fact}."),
@@ -56,6 +72,8 @@ KINDS: Mapping[str, tuple[Wording, ...]] = {
         Wording("For which company does {name} work?", "{first} has {fact} as an employer."),
         Wording("Where does {name} work?", "{first} is employed by {fact}."),
         Wording("Who pays {name}?", "{first} gets paid by {fact}."),
+        Wording("Who gave {name} a job?", "{first} got a job from {fact}."),
+        Wording("At which company is {name} employed?", "{first} is on the staff of {fact}."),
     ),
     "hobby": (
         Wording("What is the hobby of {name}?", "{first} enjoys {fact}."),
@@ -63,6 +81,8 @@ KINDS: Mapping[str, tuple[Wording, ...]] = {
         Wording("What does {name} do as a hobby?", "{first} likes {fact} as a hobby."),
         Wording("What does {name} like to do?", "{first} spends free time on {fact}."),
         Wording("How does {name} spend free time?", "{first} is fond of {fact}."),
+        Wording("Which pastime does {name} like?", "{first} loves {fact}."),
+        Wording("What is {name} fond of?", "{first} has a love of {fact}."),
     ),
     "profession": (
         Wording("What is the profession of {name}?", "{first} works as a {fact}."),
@@ -70,6 +90,8 @@ KINDS: Mapping[str, tuple[Wording, ...]] = {
         Wording("What work does {name} do?", "{first} has the profession of a {fact}."),
         Wording("Which profession does {name} have?", "{first} earns a living as a {fact}."),
         Wording("What is the job of {name}?", "{first} has a job as a {fact}."),
+        Wording("As what is {name} employed?", "{first} is employed as a {fact}."),
+        Wording("How does {name} earn a living?", "{first} makes a living as a {fact}."),
     ),
     "spouse": (
         Wording("Who is married to {name}?", "{first} is married to {fact}."),
@@ -77,6 +99,8 @@ KINDS: Mapping[str, tuple[Wording, ...]] = {
         Wording("What is the name of the spouse of {name}?", "{first} did marry {fact}."),
         Wording("Whom did {name} marry?", "{first} has been married to {fact}."),
         Wording("Who is the partner of {name}?", "{first} lives with {fact}."),
+        Wording("With whom does {name} live?", "{first} shares a house with {fact}."),
+        Wording("To whom is {name} married?", "{first} is the spouse of {fact}."),
     ),
 }
 
