@@ -41,12 +41,10 @@ POINTS: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]] = {
         "gradient_difference": [
             {"lr": 2e-3, "forget_weight": 0.04},
             {"lr": 2e-3, "forget_weight": 0.06},
-            {"lr": 1.2e-3, "forget_weight": 0.05},
         ],
         "npo": [
             {"lr": 2e-3, "forget_weight": 0.05, "beta": 0.15},
             {"lr": 3e-3, "forget_weight": 0.05, "beta": 0.2},
-            {"lr": 2e-3, "forget_weight": 0.04, "beta": 0.1},
         ],
     },
     "tofu": {

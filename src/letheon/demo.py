@@ -23,7 +23,7 @@ from letheon.errors import InputError, nearest
 from letheon.folder import RunFolder
 
 # The method declared beforehand as the one a user should take.
-DEFAULT = "gd-lora"
+DEFAULT = "gd-sine"
 
 _MODEL: dict[str, Any] = {
     "architecture": "llama",
@@ -74,11 +74,11 @@ def _method(objective: str, params: dict[str, float], bound: str, lr: float) -> 
 
 
 METHODS: dict[str, dict[str, Any]] = {
-    "gd-lora": _method("gradient_difference", {"forget_weight": 0.03}, "identity", 8e-3),
-    "gd-sine": _method("gradient_difference", {"forget_weight": 0.03}, "sine", 2e-3),
-    "gd-tanh": _method("gradient_difference", {"forget_weight": 0.05}, "tanh", 1.2e-3),
-    "npo-lora": _method("npo", {"forget_weight": 0.1, "beta": 0.2}, "identity", 8e-3),
-    "npo-sine": _method("npo", {"forget_weight": 0.1, "beta": 0.1}, "sine", 2e-3),
+    "gd-lora": _method("gradient_difference", {"forget_weight": 0.06}, "identity", 6e-3),
+    "gd-sine": _method("gradient_difference", {"forget_weight": 0.04}, "sine", 2e-3),
+    "gd-tanh": _method("gradient_difference", {"forget_weight": 0.04}, "tanh", 2e-3),
+    "npo-lora": _method("npo", {"forget_weight": 0.05, "beta": 0.15}, "identity", 6e-3),
+    "npo-sine": _method("npo", {"forget_weight": 0.05, "beta": 0.2}, "sine", 3e-3),
 }
 
 
