@@ -34,8 +34,7 @@ def _grid(**axes: Sequence[float]) -> list[dict[str, float]]:
     return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
 
-# The trials by task and objective: learning rate, parameters of the objective, steps where they are
-# not the task's own.
+# The trials by task and objective: the learning rate and parameters of the objective.
 POINTS: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]] = {
     "people": {
         "gradient_difference": [
@@ -48,10 +47,7 @@ POINTS: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]] = {
         ],
     },
     "tofu": {
-        objective: [
-            *_grid(lr=(1.5e-3, 3e-3), forget_weight=(0.1, 0.3), steps=(100,)),
-            {"lr": 1.5e-3, "forget_weight": 0.1, "steps": 200},
-        ]
+        objective: _grid(lr=(1.5e-3, 3e-3), forget_weight=(0.1, 0.3))
         for objective in ("gradient_difference", "npo")
     },
 }
@@ -105,9 +101,8 @@ def recipe_of(job: Job) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
 
 def settle(recipe: dict[str, Any], point: Mapping[str, float]) -> None:
     """Put a point's settings into a recipe."""
-    loop = {k: point[k] for k in ("lr", "steps") if k in point}
-    recipe["training"] |= loop
-    recipe["objective"]["params"] |= {k: v for k, v in point.items() if k not in loop}
+    recipe["training"]["lr"] = point["lr"]
+    recipe["objective"]["params"] |= {k: v for k, v in point.items() if k != "lr"}
 
 
 def work(job: Job) -> dict[str, Any]:
