@@ -1,11 +1,10 @@
 """Make docs/results/tofu-small.md: four methods on TOFU forget10, several seeds.
 
-    python scripts/tofu_small.py --data ../shared/data/tofu [--search SEARCH.jsonl]
+    python scripts/tofu_small.py --data ../shared/data/tofu
 
-Learning rate and objective of each method are the best of ``scripts/search.py tofu``; without its
-file those of the demo, with no trial on TOFU for any. Seeds decide the adapter's start and the
-order of rows; the target and the two gold models are shared. Resumable: a run that is finished, or
-was killed, goes on from its folder.
+Learning rate and forget weight of each method are the best that ``scripts/search.py tofu`` left in
+its file. Seeds decide the adapter's start and the order of rows; the target and the two gold models
+are shared. Resumable: a run that is finished, or was killed, goes on from its folder.
 """
 
 from __future__ import annotations
@@ -18,10 +17,8 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import yaml
-from search import best, settle
+from search import RECIPES, TOFU_METHODS, best, settle
 
-RECIPES = Path(__file__).parents[1] / "recipes"
-METHODS = ("gd-lora", "gd-sine", "npo-lora", "npo-sine")
 TITLE = "TOFU forget10 on a small model trained on the spot"
 
 
@@ -41,17 +38,14 @@ def unlearn(recipe: Path, out: Path, home: Path) -> None:
     print(run.unlearn(recipes.load(recipe), out, home=home).path, flush=True)
 
 
-def write(method: str, seed: int, point: dict[str, float] | None, folder: Path, data: Path) -> Path:
+def write(method: str, seed: int, point: dict[str, float], folder: Path, data: Path) -> Path:
     """Write the recipe of a run, beside those of its target and gold models."""
-    from letheon import demo
-
     recipe = yaml.safe_load((RECIPES / "tofu_forget10_sine.yaml").read_text())
     recipe |= {"name": f"tofu-{method}", "seed": seed}
     recipe["data"]["path"] = str(data)
-    for part, settings in demo.METHODS[method].items():
-        recipe[part] |= json.loads(json.dumps(settings))
-    if point is not None:
-        settle(recipe, point)
+    recipe["objective"] = {**TOFU_METHODS[method]["objective"], "params": {}}
+    recipe["adapter"] |= TOFU_METHODS[method]["adapter"]
+    settle(recipe, point)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("tofu_target", "tofu_gold"):
         (folder / f"{name}.yaml").write_text((RECIPES / f"{name}.yaml").read_text())
@@ -66,18 +60,18 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--search", type=Path)
+    parser.add_argument("--search", type=Path, default=Path("docs/results/tofu-search.jsonl"))
     parser.add_argument("--home", type=Path, default=Path("runs/tofu-small"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--markdown", type=Path, default=Path("docs/results/tofu-small.md"))
     args = parser.parse_args()
-    lines = args.search.read_text().splitlines() if args.search else []
-    chosen = {method: point for method, (point, _) in best([json.loads(x) for x in lines]).items()}
+    trials = [json.loads(line) for line in args.search.read_text().splitlines()]
+    chosen = {method: point for method, (point, _) in best(trials).items()}
     folder, data = args.home / "recipes", args.data.resolve()
     places = {
-        (seed, method): write(method, seed, chosen.get(method), folder, data)
+        (seed, method): write(method, seed, chosen[method], folder, data)
         for seed in args.seeds
-        for method in METHODS
+        for method in TOFU_METHODS
     }
     os.environ["OMP_NUM_THREADS"] = "1"  # tiny models; the cores take a run each
     context = multiprocessing.get_context("spawn")
@@ -97,7 +91,7 @@ def main() -> None:
     for seed in args.seeds:
         folders.append(args.home / str(seed))
         found = compare.compare(
-            [folders[-1] / method for method in METHODS],
+            [folders[-1] / method for method in TOFU_METHODS],
             command=f"python scripts/tofu_small.py --data PATH-TO-TOFU --seeds {seed}",
             relative_to=folders[-1],
         )
