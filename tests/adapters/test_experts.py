@@ -135,6 +135,20 @@ def test_only_experts_with_tokens_keep_a_weight_and_only_until_a_change(kind):
     assert not layer._kept
 
 
+def test_weights_kept_for_the_step_serve_the_backward_pass_too():
+    layer, tokens, ids, routing = problem("gated", "sine")
+    layer.keep_weight["a0"] = "step"
+    factors = [f for k in (0, 1) for f in layer.factors(["a0"], k)]
+    results = []
+    for function in (layer, lambda *args: obvious(layer, *args)):
+        y = function(tokens, ids, routing)
+        results.append(torch.autograd.grad(y.square().sum(), factors))
+    torch.testing.assert_close(*results, rtol=1e-10, atol=1e-10)
+    kept = [keeper._effective for keeper in layer._kept.values()]
+    assert len(kept) == 2 * len(ids.unique())
+    assert all(weight is not None for weight in kept)
+
+
 def test_an_id_past_the_last_expert_yields_nothing():
     # experts spread over processes: another process computes that expert
     layer, tokens, ids, routing = problem("gated", "sine")
