@@ -176,6 +176,15 @@ def test_a_made_model_depends_on_its_seed_alone() -> None:
     assert first.model.config.eos_token_id == first.tokenizer.eos_token_id
 
 
+def test_a_field_may_be_called_by_its_other_name() -> None:
+    small = {"hidden_size": 16, "num_attention_heads": 2, "num_key_value_heads": 2}
+    small |= {"num_hidden_layers": 1, "moe_intermediate_size": 8, "num_experts": 3}
+    made = models.make(
+        Make(architecture="qwen3_moe", vocab_size=280, config=small), ["a b"], seed=1
+    )
+    assert made.model.model.layers[0].mlp.experts.down_proj.shape == (3, 16, 8)
+
+
 def test_a_given_tokenizer_is_part_of_the_checksum(target: Path) -> None:
     small = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}
     trained = models.make(Make(vocab_size=280, config=small), ["a b"], seed=1)

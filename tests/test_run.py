@@ -221,7 +221,7 @@ OWN = changed(UNLEARN, gold={}, training__select=None)
         ({"evaluation__max_new_tokens": 9}, "Generations are compared at one length.*9 in gd-sine"),
         ({"adapter": {"bound": "sinee"}}, r"no such bound.*Did you mean sine\?"),
         ({"adapter": {"r": 33}}, "rank cannot be above.*gate_proj is 64 x 32. Got: r = 33"),
-        ({"adapter": {"target_modules": ["nope"]}}, r"Got: nope; linear layers.*\*.mlp.down_proj"),
+        ({"adapter": {"target_modules": ["nope"]}}, r"Got: nope; layers.*\*.mlp.down_proj"),
         ({"adapter": {"target_modules": ["norm"]}}, "Only linear layers.*LlamaRMSNorm"),
         ({"template": "chatt"}, "A template is a name or a text"),
         ({"template": "chat"}, "needs a tokenizer with a chat template"),

@@ -202,7 +202,7 @@ def _check_fields(spec: Make) -> None:
             got=spec.architecture,
             remedy=nearest(spec.architecture, ("gpt2", "gpt_neox", "llama", "phi", "qwen3")),
         ) from None
-    known = set(config.to_dict())
+    known = set(config.to_dict()) | set(config.attribute_map)  # other names of the same fields
     for key in spec.config:
         if key not in known:
             raise ModelError(

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from letheon import registry
 from letheon.adapters import BoundedLoraConfig
-from letheon.adapters.targets import linear_shapes
+from letheon.adapters.targets import adaptable_layers
 from letheon.data.example import Corpus, Example
 from letheon.data.files import corpus_from_files
 from letheon.data.template import Encoded, Template
@@ -127,9 +127,9 @@ def adapt(model: Any, adapter: Adapter | None, *, seed: int | None) -> Any:
         try:
             return get_peft_model(model, config)
         except NoMatchingPeftModuleError:
-            names = sorted({re.sub(r"\.\d+(?=\.)", ".*", name) for name in linear_shapes(model)})
+            names = sorted({re.sub(r"\.\d+(?=\.)", ".*", name) for name in adaptable_layers(model)})
             raise ModelError(
                 "adapter.target_modules names layers of the model.",
-                got=f"{', '.join(adapter.target_modules or ())}; linear layers {', '.join(names)}",
+                got=f"{', '.join(adapter.target_modules or ())}; layers {', '.join(names)}",
                 remedy="Name ends of these, for example the last part.",
             ) from None

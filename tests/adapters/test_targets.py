@@ -1,57 +1,65 @@
 """The MLP and the attention of each family are found, and nothing else."""
 
+import re
+
 import pytest
 import torch
 import transformers as tf
-from adapter_families import MAKERS, MLP_NAMES, SIZES, make
+from adapter_families import FAMILIES, SIZES, make, table
 from peft import get_peft_model
 from torch import nn
 
 from letheon.adapters import BoundedLoraConfig, attention_targets, mlp_targets
-from letheon.adapters.targets import linear_shapes, shortest_names
+from letheon.adapters.targets import adaptable_layers, shortest_names
 from letheon.errors import ModelError
 
 # PEFT 0.21 still reads the attribute that transformers 5.23 has renamed
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
-OTHERS = {
-    "opt": lambda: tf.OPTForCausalLM(
-        tf.OPTConfig(**SIZES, vocab_size=61, ffn_dim=48, word_embed_proj_dim=32)
-    ),
-    "bert": lambda: tf.BertForSequenceClassification(
-        tf.BertConfig(**SIZES, vocab_size=61, intermediate_size=48)
-    ),
-}
 
-
-@pytest.mark.parametrize("family", list(MAKERS))
+@pytest.mark.parametrize("family", table())
 def test_the_mlp_of_every_layer_is_found(family):
     targets = mlp_targets(make(family))
-    assert {name.rsplit(".", 1)[1] for name in targets} == MLP_NAMES[family]
-    assert len(targets) == 2 * len(MLP_NAMES[family])
-    assert all(".mlp." in name for name in targets)
+    assert {name.rsplit(".", 1)[1] for name in targets} == set(FAMILIES[family].mlp.split())
+    assert {n for name in targets for n in re.findall(r"\.(\d)\.", name)} == {"0", "1"}
+    if not family.endswith("_moe"):
+        assert len(targets) == 2 * len(FAMILIES[family].mlp.split())
 
 
-@pytest.mark.parametrize("family", list(MAKERS))
-def test_mlp_attention_and_heads_are_all_linear_layers(family):
+@pytest.mark.parametrize("family", table())
+def test_mlp_attention_routers_and_heads_are_all_layers(family):
     model = make(family)
     mlp, attention = mlp_targets(model), attention_targets(model)
     assert not set(mlp) & set(attention)
-    rest = set(linear_shapes(model)) - set(mlp) - set(attention)
-    assert rest == ({"classifier"} if family == "vit" else {"lm_head", "embed_out"} & rest)
+    rest = set(adaptable_layers(model)) - set(mlp) - set(attention)
+    heads = {"classifier", "lm_head", "embed_out"}
+    assert {name for name in rest if not name.endswith("shared_expert_gate")} <= heads
 
 
-@pytest.mark.parametrize(
-    ("family", "expected"),
-    [
-        ("opt", "model.decoder.layers.{}.{}"),
-        ("bert", "bert.encoder.layer.{}.{}.dense"),
-    ],
-)
-def test_families_whose_names_do_not_say_it(family, expected):
-    model = OTHERS[family]()
-    parts = ("fc1", "fc2") if family == "opt" else ("intermediate", "output")
-    assert mlp_targets(model) == [expected.format(i, part) for i in (0, 1) for part in parts]
+def test_the_experts_of_a_mixture_are_one_target_and_its_gates_are_none():
+    targets = mlp_targets(make("qwen2_moe"))
+    assert targets == [
+        *(f"model.layers.0.mlp.{part}_proj" for part in ("gate", "up", "down")),
+        "model.layers.1.mlp.experts",
+        *(f"model.layers.1.mlp.shared_expert.{part}_proj" for part in ("gate", "up", "down")),
+    ]
+    stacks = adaptable_layers(make("qwen2_moe"))["model.layers.1.mlp.experts"]
+    assert [(m.weight, m.experts, m.shape) for m in stacks] == [
+        ("gate_up_proj", 4, (48, 32)),
+        ("down_proj", 4, (32, 24)),
+    ]
+
+
+def test_families_whose_names_do_not_say_it():
+    assert mlp_targets(make("opt")) == [
+        f"model.decoder.layers.{i}.{part}" for i in (0, 1) for part in ("fc1", "fc2")
+    ]
+    config = tf.BertConfig(**SIZES, vocab_size=61, intermediate_size=48)
+    assert mlp_targets(tf.BertForSequenceClassification(config)) == [
+        f"bert.encoder.layer.{i}.{part}.dense"
+        for i in (0, 1)
+        for part in ("intermediate", "output")
+    ]
 
 
 def test_gpt2s_attention_projection_is_not_its_mlps():
@@ -61,14 +69,15 @@ def test_gpt2s_attention_projection_is_not_its_mlps():
 
 def test_adapted_layers_are_still_found():
     model = make("llama")
-    before = mlp_targets(model), linear_shapes(model)
+    before = mlp_targets(model), adaptable_layers(model)
     adapted = get_peft_model(model, BoundedLoraConfig(r=2))
     assert mlp_targets(adapted) == before[0]
-    assert linear_shapes(model) == before[1]
+    assert adaptable_layers(model) == before[1]
 
 
 def test_conv1d_shapes_are_out_by_in():
-    assert linear_shapes(make("gpt2"))["transformer.h.0.mlp.c_fc"] == (128, 32)
+    (matrix,) = adaptable_layers(make("gpt2"))["transformer.h.0.mlp.c_fc"]
+    assert matrix.shape == (128, 32)
 
 
 @pytest.mark.parametrize("find", [mlp_targets, attention_targets])

@@ -22,6 +22,10 @@ def layers(model):
     return [m for m in model.modules() if isinstance(m, BoundedLoraLinear)]
 
 
+def keeps(layer):
+    return any(keeper._effective is not None for keeper in layer._kept.values())
+
+
 def test_defaults_are_filled_in():
     bounded, plain = BoundedLoraConfig(), BoundedLoraConfig(r=4, bound="identity")
     assert (bounded.lora_alpha, bounded.omega, bounded.scale) == (32, 100, "fan_in")
@@ -82,7 +86,7 @@ def test_a_seed_fixes_each_matrix_whatever_the_order():
 
 def test_attention_gets_plain_lora():
     model = get_peft_model(make("gpt2"), BoundedLoraConfig(r=4, attention=True))
-    kinds = {layer.name.split(".", 3)[3]: layer.changes["default"] for layer in layers(model)}
+    kinds = {layer.name.split(".", 3)[3]: layer.changes["default"][0] for layer in layers(model)}
     assert {name: change.bound.name for name, change in kinds.items()} == {
         "attn.c_attn": "identity",
         "attn.c_proj": "identity",
@@ -148,7 +152,7 @@ def test_weights_are_kept_only_where_nothing_trains():
     stir(model)
 
     def kept():
-        return [layer._kept._effective is not None for layer in layers(model)]
+        return [keeps(layer) for layer in layers(model)]
 
     first = logits(model, "llama")
     assert all(kept())
@@ -174,7 +178,7 @@ def test_the_other_ways_to_keep_weights(keep):
     ]
     torch.testing.assert_close(*grads)
     expected = keep == "step"
-    assert [layer._kept._effective is not None for layer in layers(model)] == [expected] * 6
+    assert [keeps(layer) for layer in layers(model)] == [expected] * 6
 
 
 def test_a_rank_above_the_matrix_is_refused_before_anything_is_replaced():
@@ -212,6 +216,16 @@ def test_an_unknown_architecture_is_told_its_layers():
 def test_only_linear_layers_can_be_adapted():
     with pytest.raises(ModelError, match=r"embed_tokens \(Embedding\)"):
         get_peft_model(make("llama"), BoundedLoraConfig(r=2, target_modules=["embed_tokens"]))
+
+
+# PEFT only warns of it
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
+def test_a_weight_that_two_layers_share_is_refused():
+    targets = BoundedLoraConfig(r=2, target_modules=["lm_head"])
+    with pytest.raises(ModelError, match=r"lm_head, whose weight model\.embed_tokens has too"):
+        get_peft_model(make("llama_tied"), targets)
+    model = get_peft_model(make("llama"), targets)
+    assert [layer.name for layer in layers(model)] == ["lm_head"]
 
 
 def test_without_the_plug_in_nothing_is_loaded(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "Bound",
     "BoundedLoraConfig",
+    "BoundedLoraExperts",
     "BoundedLoraLinear",
     "BoundedLoraModel",
     "WeightChange",
@@ -22,6 +23,7 @@ from letheon.adapters import bounds
 from letheon.adapters.bounds import Bound
 from letheon.adapters.config import BoundedLoraConfig
 from letheon.adapters.diagnostics import WeightChange, weight_change
+from letheon.adapters.experts import BoundedLoraExperts
 from letheon.adapters.layer import BoundedLoraLinear
 from letheon.adapters.targets import attention_targets, mlp_targets
 from letheon.adapters.tuner import BoundedLoraModel

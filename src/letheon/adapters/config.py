@@ -27,11 +27,12 @@ def _help(text: str) -> dict[str, str]:
 class BoundedLoraConfig(PeftConfig):
     """Settings of ``W + (lora_alpha / r) * scale * phi(omega * B A)``, phi elementwise.
 
-    ``A [r, in]`` starts kaiming-uniform, ``B [out, r]`` zero. Entries of the change stay within
-    ``(lora_alpha / r) * scale * sup|phi|``. Defaults: ``lora_alpha = 2 r``; for a bounded function
-    omega 100 and ``scale = "fan_in"``, which is ``1 / sqrt(in)`` (Sine-LoRA, arXiv 2403.19243);
-    for ``identity`` omega 1 and scale 1, which is plain LoRA to the last bit. Unset values are
-    filled in, so that a saved config says what was used.
+    ``A [r, in]`` starts kaiming-uniform, ``B [out, r]`` zero; every expert of a mixture has its
+    own. Entries of the change stay within ``(lora_alpha / r) * scale * sup|phi|``. Defaults:
+    ``lora_alpha = 2 r``; for a bounded function omega 100 and ``scale = "fan_in"``, which is
+    ``1 / sqrt(in)`` (Sine-LoRA, arXiv 2403.19243); for ``identity`` omega 1 and scale 1, which is
+    plain LoRA to the last bit. Unset values are filled in, so that a saved config says what was
+    used.
 
     Raises:
         ModelError: an unknown bound, or a number that is not positive.
@@ -46,7 +47,9 @@ class BoundedLoraConfig(PeftConfig):
     )
     target_modules: list[str] | str | None = field(
         default=None,
-        metadata=_help("name endings, a regular expression, or 'all-linear'; default the MLPs"),
+        metadata=_help(
+            "name endings, a regular expression, or 'all-linear'; default MLPs and their experts"
+        ),
     )
     exclude_modules: list[str] | str | None = field(
         default=None, metadata=_help("name endings or a regular expression never to adapt")

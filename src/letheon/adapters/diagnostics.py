@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from letheon.adapters.layer import BoundedLoraLinear
+from letheon.adapters.layer import BoundedLoraLayer, full_name
 from letheon.adapters.linear import TILE_ELEMENTS, Stored, stored
 
 
@@ -30,27 +30,39 @@ class WeightChange(TypedDict):
 
 @torch.no_grad()
 def weight_change(model: nn.Module) -> list[WeightChange]:
-    """Measure every adapted matrix of ``model``, in the model's order, a few rows at a time."""
+    """Measure every adapted matrix of ``model``, in the model's order, a few rows at a time.
+
+    A stack of experts is one entry, named after its parameter.
+    """
     if isinstance(model, PeftModel):
         model = model.get_base_model()
-    layers = (m for m in model.modules() if isinstance(m, BoundedLoraLinear))
-    return [_measure(layer) for layer in layers if layer.active()]
+    layers = (m for m in model.modules() if isinstance(m, BoundedLoraLayer))
+    return [
+        _measure(layer, index)
+        for layer in layers
+        if layer.active()
+        for index in range(len(layer.matrices))
+    ]
 
 
-def _measure(layer: BoundedLoraLinear) -> WeightChange:
-    names = layer.active()
-    changes = stored(layer.plan(names), layer.factors(names))
-    rows, cols = layer.get_base_layer().weight.shape
-    bounded = sum(change.change.bound.bounded for change in changes)
+def _measure(layer: BoundedLoraLayer, index: int) -> WeightChange:
+    names, matrix = layer.active(), layer.matrices[index]
+    plan, weight = layer.plan(names, index), layer.weight(index)
+    factors = layer.factors(names, index)
+    rows, cols = weight.shape[-2:]
+    bounded = sum(change.bound.bounded for change in plan.changes)
     height = max(1, TILE_ELEMENTS // cols)
     squares, peak, active = 0.0, 0.0, 0
-    for start in range(0, rows, height):
-        delta, n_active = _rows(changes, slice(start, min(start + height, rows)))
-        squares += float(delta.square().sum(dtype=torch.float64))
-        peak = max(peak, float(delta.abs().max()))
-        active += n_active
-    share = active / (rows * cols * bounded) if bounded else 0.0
-    return WeightChange(name=layer.name, norm=squares**0.5, max_abs=peak, active_share=share)
+    for part in [...] if matrix.experts is None else range(matrix.experts):
+        changes = stored(plan, [factor[part] for factor in factors])
+        for start in range(0, rows, height):
+            delta, n_active = _rows(changes, slice(start, min(start + height, rows)))
+            squares += float(delta.square().sum(dtype=torch.float64))
+            peak = max(peak, float(delta.abs().max()))
+            active += n_active
+    share = active / (weight.numel() * bounded) if bounded else 0.0
+    name = full_name(layer.name, matrix)
+    return WeightChange(name=name, norm=squares**0.5, max_abs=peak, active_share=share)
 
 
 def _rows(changes: list[Stored], rows: slice) -> tuple[Tensor, int]:

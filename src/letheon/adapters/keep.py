@@ -15,6 +15,8 @@ class KeptWeight:
 
     A change is seen by the tensors' identity, storage and version counter: optimizers,
     ``load_state_dict`` and in-place operations count; writing through ``tensor.data`` does not.
+    Two views of the same part of a tensor are the same: a stack's matrices are cut out anew at
+    each call.
     """
 
     def __init__(self) -> None:
@@ -30,7 +32,7 @@ class KeptWeight:
         same = (
             self._effective.dtype == dtype
             and len(tensors) == len(self._tensors)
-            and all(a is b for a, b in zip(tensors, self._tensors, strict=True))
+            and all(_same(a, b) for a, b in zip(tensors, self._tensors, strict=True))
             and _state(tensors) == self._state
         )
         if not same:
@@ -47,6 +49,13 @@ class KeptWeight:
     def drop(self) -> None:
         """Free the kept weight."""
         self._effective, self._tensors, self._state = None, (), ()
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    if a is b:
+        return True
+    views = a._base is not None and a._base is b._base
+    return views and (a.shape, a.stride()) == (b.shape, b.stride())  # the storage is in _state
 
 
 def _state(tensors: Sequence[Tensor]) -> tuple[tuple[int, int], ...]:

@@ -1,33 +1,36 @@
-"""The layer that replaces a linear layer: holds the factors, computes, merges, unmerges."""
+"""The layers that replace a model's own: hold the factors, compute, merge, unmerge."""
 
 from __future__ import annotations
 
-__all__ = ["BoundedLoraLinear"]
+__all__ = ["BoundedLoraLayer", "BoundedLoraLinear", "check_rank", "full_name"]
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
 from torch import Tensor, nn
 from torch.nn.functional import linear
-from transformers.pytorch_utils import Conv1D
 
 from letheon.adapters.config import BoundedLoraConfig
 from letheon.adapters.keep import KeptWeight
 from letheon.adapters.linear import Change, Plan, bounded_linear, effective_weight
+from letheon.adapters.matrices import Matrix, matrices
 from letheon.errors import ModelError
 
+Names = Sequence[str]
 
-class BoundedLoraLinear(nn.Module, BaseTunerLayer):
-    """A linear layer (``nn.Linear`` or ``Conv1D``) with any number of named bounded adapters.
 
-    Active adapters add up: ``W + sum_k s_k phi_k(omega_k B_k A_k)``.
+class BoundedLoraLayer(nn.Module, BaseTunerLayer):
+    """A layer of one or more matrices with any number of named bounded adapters on each.
+
+    Active adapters add up: ``W + sum_k s_k phi_k(omega_k B_k A_k)``. A subclass names in
+    ``adapter_layer_names`` its matrices' factors, A and B in turn, and computes in ``forward``.
     """
 
-    adapter_layer_names = ("bounded_lora_A", "bounded_lora_B")
+    adapter_layer_names: tuple[str, ...] = ()
     other_param_names = ("changes", "keep_weight")
 
     if TYPE_CHECKING:
@@ -41,167 +44,233 @@ class BoundedLoraLinear(nn.Module, BaseTunerLayer):
     def __init__(self, base_layer: nn.Module, name: str) -> None:
         super().__init__()
         self.base_layer = base_layer
-        layer = self.get_base_layer()
         self.name = name
-        self.transposed = isinstance(layer, Conv1D)
-        shape = _matrix_shape(layer, name)
-        self.out_features, self.in_features = shape[::-1] if self.transposed else shape
-        self.bounded_lora_A = nn.ParameterDict()
-        self.bounded_lora_B = nn.ParameterDict()
-        self.changes: dict[str, Change] = {}
+        self.matrices = _adaptable(self.get_base_layer(), name)
+        for attribute in self.adapter_layer_names:
+            self.add_module(attribute, nn.ParameterDict())
+        self.changes: dict[str, list[Change]] = {}
         self.keep_weight: dict[str, str] = {}
         self.merged_adapters: list[str] = []
-        self._kept = KeptWeight()
-        self._unmerged: Tensor | None = None
-        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._kept: dict[tuple[int, int], KeptWeight] = {}
+        self._unmerged: list[Tensor] = []
 
-    def add(self, adapter: str, config: BoundedLoraConfig, change: Change) -> None:
+    def add(self, adapter: str, config: BoundedLoraConfig, *, plain: bool = False) -> None:
         """Add an adapter: A kaiming-uniform, B zero, on the weight's device.
 
-        Raises:
-            ModelError: the rank is above the matrix's smaller side.
-        """
-        check_rank(self.name, (self.out_features, self.in_features), config.r)
-        weight = self.get_base_layer().weight
-        dtype = torch.promote_types(weight.dtype, torch.float32) if config.fp32_factors else None
-        like = {"device": weight.device, "dtype": dtype or weight.dtype}
-        A = torch.empty(config.r, self.in_features, **like)
-        nn.init.kaiming_uniform_(A, a=math.sqrt(5), generator=self._generator(config, A.device))
-        self.bounded_lora_A[adapter] = nn.Parameter(A)
-        self.bounded_lora_B[adapter] = nn.Parameter(
-            torch.zeros(self.out_features, config.r, **like)
-        )
-        self.changes[adapter] = change
-        self.keep_weight[adapter] = config.keep_weight
-        self._plans.clear()
-        self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
+        Every expert of a stack has factors of its own: ``A [experts, r, in]``,
+        ``B [experts, out, r]``. With ``plain`` it is plain LoRA whatever the config's bound.
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Map ``x [..., in]`` to ``[..., out]``."""
-        if self.disable_adapters and self.merged:
-            self.unmerge()
-        active = self.active() if not (self.disable_adapters or self.merged) else []
-        bounded = tuple(name for name in active if self.changes[name].bound.bounded)
-        result: Tensor = self._bounded(x, bounded) if bounded else self.base_layer(x)
-        dtype = result.dtype
-        for name in active:
-            if not self.changes[name].bound.bounded:
-                result = result + self._plain(x, name)
-        return result.to(dtype)
+        Raises:
+            ModelError: the rank is above a matrix's smaller side.
+        """
+        check_rank(self.name, self.matrices, config.r)
+        for index, matrix in enumerate(self.matrices):
+            pair = self._start(config, matrix, self.weight(index))
+            for store, factor in zip(self._stores(index), pair, strict=True):
+                store[adapter] = nn.Parameter(factor)
+        self.changes[adapter] = [
+            config.plain_change() if plain else config.change(matrix.in_features)
+            for matrix in self.matrices
+        ]
+        self.keep_weight[adapter] = config.keep_weight
+        self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
     def active(self) -> list[str]:
         """Name the active adapters that this layer has."""
         return [name for name in self.active_adapters if name in self.changes]
 
-    def factors(self, names: list[str] | tuple[str, ...]) -> list[Tensor]:
-        """Return ``A1, B1, A2, B2, ...`` of the named adapters."""
-        pairs = ((self.bounded_lora_A[name], self.bounded_lora_B[name]) for name in names)
-        return [factor for pair in pairs for factor in pair]
+    def weight(self, index: int = 0) -> Tensor:
+        """Return the stored weight of one matrix, or of a stack of them."""
+        weight: Tensor = getattr(self.get_base_layer(), self.matrices[index].weight)
+        return weight
 
-    def plan(self, names: list[str] | tuple[str, ...]) -> Plan:
-        """Return how the named adapters change the stored weight."""
-        return Plan(tuple(self.changes[name] for name in names), self.transposed)
+    def factors(self, names: Names, index: int = 0) -> list[Tensor]:
+        """Return ``A1, B1, A2, B2, ...`` of the named adapters on one matrix or stack."""
+        return [store[name] for name in names for store in self._stores(index)]
+
+    def plan(self, names: Names, index: int = 0, keeper: KeptWeight | None = None) -> Plan:
+        """Return how the named adapters change one stored matrix."""
+        changes = tuple(self.changes[name][index] for name in names)
+        return Plan(changes, self.matrices[index].transposed, keeper=keeper)
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Add the (active) adapters to the weight; the untouched weight is kept for unmerging.
+        """Add the (active) adapters to the weights; the untouched ones are kept for unmerging.
 
         Raises:
-            ModelError: ``safe_merge`` and the merged weight is not finite.
+            ModelError: ``safe_merge`` and a merged weight is not finite.
         """
         names = [n for n in check_adapters_to_merge(self, adapter_names) if n in self.changes]
         if not names:
             return
-        weight = self.get_base_layer().weight
-        with torch.no_grad():
-            merged = effective_weight(weight, self.plan(names), self.factors(names), weight.dtype)
-            if safe_merge and not torch.isfinite(merged).all():
+        weights = [self.weight(index) for index in range(len(self.matrices))]
+        merged = []
+        for index, weight in enumerate(weights):
+            plan, factors = self.plan(names, index), self.factors(names, index)
+            merged.append(effective_weight(weight, plan, factors, weight.dtype))
+            if safe_merge and not torch.isfinite(merged[-1]).all():
                 raise ModelError(
                     "A merged weight must be finite.", got=self.name, remedy="Check the adapter."
                 )
-            if self._unmerged is None:
-                self._unmerged = weight.detach().clone()
-            weight.copy_(merged)
+        self._unmerged = self._unmerged or [weight.detach().clone() for weight in weights]
+        _overwrite(weights, merged)
         self.merged_adapters.extend(names)
-        self._kept.drop()
+        self._kept.clear()
 
     def unmerge(self) -> None:
-        """Restore the untouched weight, bit by bit."""
-        if self._unmerged is not None:
-            with torch.no_grad():
-                self.get_base_layer().weight.copy_(self._unmerged)
-        self._unmerged = None
+        """Restore the untouched weights, bit by bit."""
+        if self._unmerged:
+            _overwrite([self.weight(i) for i in range(len(self.matrices))], self._unmerged)
+        self._unmerged = []
         self.merged_adapters.clear()
 
     def delete_adapter(self, adapter_name: str) -> None:
         """Delete one adapter; the first one left becomes active if it was the active one."""
         super().delete_adapter(adapter_name)
-        self._plans.clear()
-        self._kept.drop()
+        self._kept.clear()
 
-    def get_delta_weight(self, adapter: str) -> Tensor:
-        """Return one adapter's change of the stored weight, in the factors' type."""
-        A, B = self.factors([adapter])
-        zero = torch.zeros_like(self.get_base_layer().weight, dtype=A.dtype)
-        return effective_weight(zero, self.plan([adapter]), [A, B], A.dtype)
+    def _enter(self) -> list[str]:
+        """Name the adapters to compute with; a merged layer that is disabled is unmerged first."""
+        if self.disable_adapters and self.merged:
+            self.unmerge()
+        return [] if self.disable_adapters or self.merged else self.active()
 
-    def _bounded(self, x: Tensor, names: tuple[str, ...]) -> Tensor:
-        layer = self.get_base_layer()
+    def _is_bounded(self, name: str) -> bool:
+        return self.changes[name][0].bound.bounded
+
+    def _bounded(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        names: Names,
+        factors: Sequence[Tensor],
+        key: tuple[int, int] = (0, 0),
+    ) -> Tensor:
+        """Apply the matrix ``key`` (its index, its expert) with the bounded adapters ``names``."""
         kind = x.device.type
         if torch.is_autocast_enabled(kind):
             x = x.to(torch.get_autocast_dtype(kind))
-        return bounded_linear(x, layer.weight, layer.bias, self._plan(names), self.factors(names))
+        plan = self.plan(names, key[0], self._keeper(names[0], key))
+        return bounded_linear(x, weight, bias, plan, factors)
 
-    def _plan(self, names: tuple[str, ...]) -> Plan:
-        """Return the plan of the active adapters, with a keeper where weights are to be kept."""
-        wish = self.keep_weight[names[0]]
+    def _keeper(self, name: str, key: tuple[int, int]) -> KeptWeight | None:
+        """Return what keeps an effective weight, where the adapter wants it kept."""
+        wish = self.keep_weight[name]
         calm = not (self.training or torch.is_grad_enabled())
-        keep = wish == "step" or (wish == "inference" and calm)
-        if not keep:
-            self._kept.drop()
-        key = (*names, "kept") if keep else names
-        if key not in self._plans:
-            changes = tuple(self.changes[name] for name in names)
-            keeper = self._kept if keep else None
-            self._plans[key] = Plan(changes, self.transposed, keeper=keeper)
-        return self._plans[key]
+        if wish == "step" or (wish == "inference" and calm):
+            return self._kept.setdefault(key, KeptWeight())
+        self._kept.pop(key, None)
+        return None
 
-    def _plain(self, x: Tensor, name: str) -> Tensor:
-        A, B = self.bounded_lora_A[name], self.bounded_lora_B[name]
-        change = self.changes[name]
+    def _plain(self, x: Tensor, name: str, index: int, factors: Sequence[Tensor]) -> Tensor:
+        A, B = factors
+        change = self.changes[name][index]
         return linear(linear(x.to(A.dtype), A), B) * (change.omega * change.scale)
 
-    def _generator(self, config: BoundedLoraConfig, device: torch.device) -> torch.Generator | None:
+    def _stores(self, index: int) -> tuple[nn.ParameterDict, nn.ParameterDict]:
+        A, B = self.adapter_layer_names[2 * index : 2 * index + 2]
+        return getattr(self, A), getattr(self, B)
+
+    def _start(
+        self, config: BoundedLoraConfig, matrix: Matrix, weight: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        dtype = wide if config.fp32_factors else weight.dtype
+        stack = () if matrix.experts is None else (matrix.experts,)
+        A = torch.empty(*stack, config.r, matrix.in_features, device=weight.device, dtype=dtype)
+        B = torch.zeros(*stack, matrix.out_features, config.r, device=weight.device, dtype=dtype)
+        generator = self._generator(config, matrix, weight.device)
+        for part in A if stack else (A,):
+            nn.init.kaiming_uniform_(part, a=math.sqrt(5), generator=generator)
+        return A, B
+
+    def _generator(
+        self, config: BoundedLoraConfig, matrix: Matrix, device: torch.device
+    ) -> torch.Generator | None:
         if config.seed is None or device.type == "meta":
             return None
-        seed = zlib.crc32(f"{config.seed}:{self.name}".encode())
+        seed = zlib.crc32(f"{config.seed}:{full_name(self.name, matrix)}".encode())
         return torch.Generator(device=device).manual_seed(seed)
 
     def _move_adapter_to_device_of_base_layer(
         self, adapter_name: str, device: torch.device | None = None
     ) -> None:
         # PEFT's own also casts to the base layer's type, which would round fp32 factors
-        device = device or self.get_base_layer().weight.device
-        for factors in (self.bounded_lora_A, self.bounded_lora_B):
+        device = device or self.weight().device
+        for attribute in self.adapter_layer_names:
+            factors = getattr(self, attribute)
             if adapter_name in factors and factors[adapter_name].device.type != "meta":
                 factors[adapter_name] = factors[adapter_name].to(device)
 
 
-def check_rank(name: str, shape: tuple[int, int], r: int) -> None:
-    """Raise ModelError when ``r`` is above the smaller side of the matrix ``name``."""
-    if r > min(shape):
+class BoundedLoraLinear(BoundedLoraLayer):
+    """A linear layer (``nn.Linear`` or ``Conv1D``) with bounded adapters."""
+
+    adapter_layer_names = ("bounded_lora_A", "bounded_lora_B")
+
+    @property
+    def in_features(self) -> int:
+        """The layer's number of inputs."""
+        return self.matrices[0].in_features
+
+    @property
+    def out_features(self) -> int:
+        """The layer's number of outputs."""
+        return self.matrices[0].out_features
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Map ``x [..., in]`` to ``[..., out]``."""
+        active = self._enter()
+        bounded = [name for name in active if self._is_bounded(name)]
+        if bounded:
+            layer = self.get_base_layer()
+            factors = self.factors(bounded)
+            result = self._bounded(x, layer.weight, layer.bias, bounded, factors)
+        else:
+            result = self.base_layer(x)
+        dtype = result.dtype
+        for name in active:
+            if not self._is_bounded(name):
+                result = result + self._plain(x, name, 0, self.factors([name]))
+        return result.to(dtype)
+
+    def get_delta_weight(self, adapter: str) -> Tensor:
+        """Return one adapter's change of the stored weight, in the factors' type."""
+        A, B = self.factors([adapter])
+        zero = torch.zeros_like(self.weight(), dtype=A.dtype)
+        return effective_weight(zero, self.plan([adapter]), [A, B], A.dtype)
+
+
+def full_name(layer: str, matrix: Matrix) -> str:
+    """Name a matrix: as its layer, or after its parameter where a layer has several."""
+    return layer if matrix.experts is None else f"{layer}.{matrix.weight}"
+
+
+def check_rank(name: str, matrices: Sequence[Matrix], r: int) -> None:
+    """Raise ModelError when ``r`` is above the smaller side of a matrix of the layer ``name``."""
+    for matrix in matrices:
+        (rows, cols), least = matrix.shape, min(matrix.shape)
+        if r > least:
+            raise ModelError(
+                "A rank cannot be above its matrix's smaller side: "
+                f"{full_name(name, matrix)} is {rows} x {cols}.",
+                got=f"r = {r}",
+                remedy=f"Set r to {least} or less, or leave this module out of target_modules.",
+            )
+
+
+def _adaptable(layer: nn.Module, name: str) -> tuple[Matrix, ...]:
+    found = matrices(layer)
+    if not found:
         raise ModelError(
-            f"A rank cannot be above its matrix's smaller side: {name} is {shape[0]} x {shape[1]}.",
-            got=f"r = {r}",
-            remedy=f"Set r to {min(shape)} or less, or leave this module out of target_modules.",
+            "Only linear layers and stacked experts with floating-point weights can be adapted.",
+            got=f"{name} ({type(layer).__name__})",
+            remedy="Leave it out of target_modules, or load the model without quantisation.",
         )
+    return found
 
 
-def _matrix_shape(layer: nn.Module, name: str) -> tuple[int, int]:
-    if isinstance(layer, (nn.Linear, Conv1D)) and layer.weight.is_floating_point():
-        rows, cols = layer.weight.shape
-        return rows, cols
-    raise ModelError(
-        "Only linear layers with floating-point weights can be adapted.",
-        got=f"{name} ({type(layer).__name__})",
-        remedy="Leave it out of target_modules, or load the model without quantisation.",
-    )
+@torch.no_grad()
+def _overwrite(weights: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for weight, value in zip(weights, values, strict=True):
+        weight.copy_(value)

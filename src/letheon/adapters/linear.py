@@ -112,10 +112,16 @@ def block(
 def effective_weight(
     weight: Tensor, plan: Plan, factors: Sequence[Tensor], dtype: torch.dtype
 ) -> Tensor:
-    """Build the whole effective weight in the stored layout, without a gradient."""
-    rows, cols = (slice(0, size) for size in weight.shape)
+    """Build the whole effective weight in the stored layout, without a gradient.
+
+    Of a stack ``[count, ...]`` with factors ``[count, ...]`` it is built one matrix at a time.
+    """
+    rows, cols = (slice(0, size) for size in weight.shape[-2:])
     into = torch.empty(weight.shape, dtype=dtype, device=weight.device)
-    return block(weight, stored(plan, factors), rows, cols, into)
+    for part in range(len(weight)) if weight.dim() == 3 else [...]:
+        changes = stored(plan, [factor[part] for factor in factors])
+        block(weight[part], changes, rows, cols, into[part])
+    return into
 
 
 def bounded_linear(

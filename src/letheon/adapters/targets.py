@@ -2,12 +2,19 @@
 
 A linear layer is found by the name of the module it lies in (``mlp``, ``feed_forward``, ``ffn``),
 which holds for most families. A family whose names do not say it has an entry in ``MLP_PATTERNS``
-or ``ATTENTION_PATTERNS``: a regular expression that the module's full name must contain.
+or ``ATTENTION_PATTERNS``: a regular expression that the module's full name must contain. The
+experts of a mixture are one target, the module that stacks their matrices; what chooses between
+experts is none.
 """
 
 from __future__ import annotations
 
-__all__ = ["attention_targets", "linear_shapes", "mlp_targets", "shortest_names"]
+__all__ = [
+    "adaptable_layers",
+    "attention_targets",
+    "mlp_targets",
+    "shortest_names",
+]
 
 import re
 from collections.abc import Iterable, Iterator
@@ -17,10 +24,12 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from letheon.adapters.matrices import Matrix, is_opaque_stack, is_stack, matrices
 from letheon.errors import ModelError
 
 MLP_RULE = r"(^|\.)(mlp|feed_?forward|ffn|ff)\."
 ATTENTION_RULE = r"(^|\.)(\w+_)?(attn|attention)\."
+ROUTER_RULE = r"(^|\.)(\w+_)?(gate|router)(\.|$)"
 
 MLP_PATTERNS = {
     "bert": r"\.layer\.\d+\.(intermediate|output)\.dense$",
@@ -31,12 +40,30 @@ ATTENTION_PATTERNS: dict[str, str] = {}
 
 
 def mlp_targets(model: nn.Module) -> list[str]:
-    """Return the full names of the linear layers of ``model``'s MLPs, in the model's order.
+    """Return the full names of the layers of ``model``'s MLPs, in the model's order.
+
+    These are linear layers and, in a mixture, the modules that stack the experts.
 
     Raises:
-        ModelError: no MLP was found; names the model's linear layers.
+        ModelError: no MLP was found, or experts that cannot be adapted; names the layers.
     """
-    return _matching(model, MLP_PATTERNS, MLP_RULE, field="target_modules", what="MLP")
+    model = _unwrapped(model)
+    rule, router = _rule(model, MLP_PATTERNS, MLP_RULE), re.compile(ROUTER_RULE)
+    found = [
+        name
+        for name, layer in _layers(model, "")
+        if is_stack(layer) or (rule.search(name) and not router.search(name))
+    ]
+    for name, module in model.named_modules():
+        if is_opaque_stack(name, module):
+            raise ModelError(
+                "Experts can be adapted where their class declares how it stores them (by "
+                "transformers' use_experts_implementation).",
+                got=f"{name} ({type(module).__name__})",
+                remedy="To leave the experts as they are, set target_modules, for example to "
+                f"{', '.join(shortest_names(model, found)) or 'linear layers'}.",
+            )
+    return _not_empty(found, model, field="target_modules", what="MLP")
 
 
 def attention_targets(model: nn.Module) -> list[str]:
@@ -45,14 +72,15 @@ def attention_targets(model: nn.Module) -> list[str]:
     Raises:
         ModelError: no attention was found; names the model's linear layers.
     """
-    return _matching(
-        model, ATTENTION_PATTERNS, ATTENTION_RULE, field="attention_modules", what="attention"
-    )
+    model = _unwrapped(model)
+    rule = _rule(model, ATTENTION_PATTERNS, ATTENTION_RULE)
+    found = [name for name, _ in _layers(model, "") if rule.search(name)]
+    return _not_empty(found, model, field="attention_modules", what="attention")
 
 
-def linear_shapes(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Map the full name of every linear layer, adapted or not, to ``(out, in)`` features."""
-    return dict(_linear_layers(model, ""))
+def adaptable_layers(model: nn.Module) -> dict[str, tuple[Matrix, ...]]:
+    """Map the full name of every layer that can be adapted, or is, to its matrices."""
+    return {name: matrices(layer) for name, layer in _layers(model, "") if matrices(layer)}
 
 
 def shortest_names(model: nn.Module, chosen: Iterable[str]) -> list[str]:
@@ -67,34 +95,39 @@ def shortest_names(model: nn.Module, chosen: Iterable[str]) -> list[str]:
     return sorted(set(free))
 
 
-def _matching(
-    model: nn.Module, patterns: dict[str, str], rule: str, *, field: str, what: str
-) -> list[str]:
-    if isinstance(model, PeftModel):
-        model = model.get_base_model()
-    family = str(getattr(getattr(model, "config", None), "model_type", ""))
-    pattern = re.compile(patterns.get(family, rule))
-    shapes = linear_shapes(model)
-    found = [name for name in shapes if pattern.search(name)]
+def _unwrapped(model: nn.Module) -> nn.Module:
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def _family(model: nn.Module) -> str:
+    return str(getattr(getattr(model, "config", None), "model_type", ""))
+
+
+def _rule(model: nn.Module, patterns: dict[str, str], rule: str) -> re.Pattern[str]:
+    return re.compile(patterns.get(_family(model), rule))
+
+
+def _not_empty(found: list[str], model: nn.Module, *, field: str, what: str) -> list[str]:
     if not found:
+        names = _without_indices(name for name, _ in _layers(model, ""))
         raise ModelError(
-            f"No {what} layers were found in this architecture ({family or type(model).__name__}).",
-            got=f"linear layers {', '.join(_without_indices(shapes)) or 'none'}",
+            f"No {what} layers were found in this architecture "
+            f"({_family(model) or type(model).__name__}).",
+            got=f"linear layers {', '.join(names) or 'none'}",
             remedy=f"Set {field} to the layers to adapt.",
         )
     return found
 
 
-def _linear_layers(module: nn.Module, prefix: str) -> Iterator[tuple[str, tuple[int, int]]]:
+def _layers(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
+    """Yield linear layers, of any weights, and stacked experts, without their adapters."""
     for name, child in module.named_children():
         full = f"{prefix}{name}"
         layer = child.get_base_layer() if isinstance(child, BaseTunerLayer) else child
-        if isinstance(layer, nn.Linear):
-            yield full, (layer.out_features, layer.in_features)
-        elif isinstance(layer, Conv1D):
-            yield full, (layer.weight.shape[1], layer.weight.shape[0])
+        if isinstance(layer, nn.Linear | Conv1D) or matrices(layer):
+            yield full, layer
         else:
-            yield from _linear_layers(child, f"{full}.")
+            yield from _layers(child, f"{full}.")
 
 
 def _endings(name: str) -> Iterator[str]:

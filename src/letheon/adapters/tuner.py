@@ -10,21 +10,24 @@ from peft.tuners.tuners_utils import BaseTuner, check_target_module_exists
 from torch import nn
 
 from letheon.adapters.config import BoundedLoraConfig
-from letheon.adapters.layer import BoundedLoraLinear, check_rank
+from letheon.adapters.experts import BoundedLoraExperts
+from letheon.adapters.layer import BoundedLoraLayer, BoundedLoraLinear, check_rank
+from letheon.adapters.matrices import is_stack
 from letheon.adapters.register import PREFIX, register
 from letheon.adapters.targets import (
+    adaptable_layers,
     attention_targets,
-    linear_shapes,
     mlp_targets,
     shortest_names,
 )
+from letheon.errors import ModelError
 
 
 class BoundedLoraModel(BaseTuner):
     """A model with bounded adapters on its MLPs and, if asked for, plain LoRA on its attention."""
 
     prefix = PREFIX
-    tuner_layer_cls = BoundedLoraLinear
+    tuner_layer_cls = BoundedLoraLayer
     target_module_mapping: ClassVar[dict[str, list[str]]] = {}
 
     def _prepare_adapter_config(
@@ -40,9 +43,11 @@ class BoundedLoraModel(BaseTuner):
 
     def _prepare_model(self, peft_config: BoundedLoraConfig, model: nn.Module) -> None:
         """Check every target before the first one is replaced."""
-        for name, shape in linear_shapes(model).items():
+        holders = _holders(model)
+        for name, found in adaptable_layers(model).items():
             if self._check_target_module_exists(peft_config, name):
-                check_rank(name, shape, peft_config.r)
+                check_rank(name, found, peft_config.r)
+                _check_unshared(name, model.get_submodule(name), holders)
 
     @staticmethod
     def _check_target_module_exists(config: BoundedLoraConfig, key: str) -> bool:
@@ -61,14 +66,46 @@ class BoundedLoraModel(BaseTuner):
         parameter_name: str | None = None,
     ) -> None:
         plain = not check_target_module_exists(peft_config, current_key)
-        layer = target if isinstance(target, BoundedLoraLinear) else None
-        new = layer or BoundedLoraLinear(target, current_key)
-        change = peft_config.plain_change() if plain else peft_config.change(new.in_features)
-        new.add(adapter_name, peft_config, change)
+        layer = target if isinstance(target, BoundedLoraLayer) else None
+        new = layer or _new_layer(target, current_key)
+        new.add(adapter_name, peft_config, plain=plain)
         if layer is None:
             if adapter_name not in self.active_adapters:
                 new.requires_grad_(False)
             self._replace_module(parent, target_name, new, target)
+
+    def _replace_module(
+        self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module
+    ) -> None:
+        # PEFT's own looks for a `weight`, which stacked experts lack, to copy it and its device:
+        # here the base layer is the same module throughout, and factors start on its device
+        setattr(parent, child_name, new_module)
+
+
+def _holders(model: nn.Module) -> dict[int, list[str]]:
+    """Map each parameter's identity to the names of the modules that hold it themselves."""
+    holders: dict[int, list[str]] = {}
+    for name, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            holders.setdefault(id(parameter), []).append(name)
+    return holders
+
+
+def _check_unshared(name: str, layer: nn.Module, holders: dict[int, list[str]]) -> None:
+    for parameter in layer.parameters(recurse=False):
+        others = [other for other in holders[id(parameter)] if other != name]
+        if others:
+            raise ModelError(
+                "A weight that two layers share cannot be adapted in one of them: merged, it "
+                "would change both.",
+                got=f"{name}, whose weight {others[0]} has too",
+                remedy=f"Leave {name} out of target_modules, or untie the two.",
+            )
+
+
+def _new_layer(target: nn.Module, name: str) -> BoundedLoraLayer:
+    kind = BoundedLoraExperts if is_stack(target) else BoundedLoraLinear
+    return kind(target, name)
 
 
 def _is_attention(config: BoundedLoraConfig, key: str) -> bool:
