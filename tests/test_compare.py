@@ -16,6 +16,7 @@ from letheon.errors import DataError, FolderError
 from letheon.folder import RunFolder
 from letheon.metrics import compute_all
 from letheon.metrics.records import read
+from letheon.report import words
 from pipeline import changed
 
 
@@ -78,6 +79,18 @@ def test_show_prints_table_and_verdict(sine_run: Path, tanh_run: Path) -> None:
     compare.show(found, Console(file=text, width=300))
     for word in ("GD + sine", "NPO + tanh", "gold (seed 1)", "[odd] phase: 1.2 s", "cannot decide"):
         assert word in text.getvalue()
+
+
+def test_runs_of_one_method_are_told_apart_by_their_names(sine_run: Path, tmp_path: Path) -> None:
+    again = Path(shutil.copytree(sine_run, tmp_path / "again"))
+    found = compare.compare([sine_run, again], command="x")
+    assert {row.get("named") for row in found["rows"] if row["role"] == "method"} == {False}
+    scores = json.loads((again / "scores.json").read_text())
+    scores["run"]["name"] = "gd-other"
+    (again / "scores.json").write_text(json.dumps(scores))
+    found = compare.compare([sine_run, again], command="x")
+    labels = [words.label(row) for row in found["rows"] if row["role"] == "method"]
+    assert labels == ["GD + sine (gd-sine)", "GD + sine (gd-other)"]
 
 
 def test_a_narrow_terminal_breaks_no_interval(sine_run: Path) -> None:

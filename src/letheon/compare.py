@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["compare", "report", "show", "write"]
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from hashlib import file_digest
@@ -39,7 +40,8 @@ def compare(
     """Return the comparison of unlearning runs, as in ``comparison.json``.
 
     The target and gold models they were scored against become rows of their own, scored from the
-    records each run keeps. ``default`` marks the run declared beforehand by its name.
+    records each run keeps. ``default`` marks the run declared beforehand by its name. Runs of one
+    method and bound under several names (other settings) are ``named``: told apart by their names.
     Raises FolderError unless all runs are finished and share target and gold models.
     """
     folders = [RunFolder(path) for path in runs]
@@ -47,6 +49,9 @@ def compare(
     _same_references(folders)
     first = {name: _reference(folders[0], name) for name in _REFERENCES}
     task = _task(scores[0], folders[0])
+    names = defaultdict(set)
+    for score in scores:
+        names[_method(score)].add(score["run"]["name"])
     rows = [
         *(
             _reference_row(role, name, records, first["gold"], scores[0])
@@ -54,7 +59,7 @@ def compare(
             if (records := first[name]) is not None
         ),
         *(
-            _row(score, folder, default, relative_to)
+            _row(score, folder, default, relative_to) | {"named": len(names[_method(score)]) > 1}
             for score, folder in zip(scores, folders, strict=True)
         ),
     ]
@@ -142,6 +147,11 @@ def _reference_row(
         "default": False,
         "run": None,
     }
+
+
+def _method(scores: Mapping[str, Any]) -> tuple[str, str | None]:
+    run = scores["run"]
+    return run["method"], run["bound"]
 
 
 def _row(

@@ -48,6 +48,8 @@ def test_numbers_are_short_and_never_rounded_to_nothing(value: float | None, tex
         ({"bound": None, "method": "scrub"}, "scrub"),
         ({"default": True, "oracle": True}, "NPO + sine (default, oracle)"),
         ({"forget_source": "revealed"}, "NPO + sine (revealed data)"),
+        ({"named": True, "name": "npo-gentle"}, "NPO + sine (npo-gentle)"),
+        ({"named": False, "name": "npo-gentle"}, "NPO + sine"),
         ({"role": "gold", "seed": 7}, "gold (seed 7)"),
         ({"role": "target"}, "target"),
     ],

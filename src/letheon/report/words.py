@@ -95,6 +95,7 @@ def label(row: Mapping[str, Any]) -> str:
     if bound is not None:
         name += f" + {'LoRA' if bound == 'identity' else bound}"
     notes = {
+        str(row.get("name")): row.get("named"),
         "default": row.get("default"),
         "oracle": row.get("oracle"),
         "revealed data": row.get("forget_source") == "revealed",
