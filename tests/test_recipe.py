@@ -85,6 +85,7 @@ def test_a_wrong_override_is_refused_by_name(tmp_path: Path, override: str, word
         "gold={scoring: {path: x}}",
         "training.select={}",
         "training.probe_every=3",
+        "training.probe_from=2",
         "training.stop_at={score: x, value: 1}",
     ],
 )

@@ -146,7 +146,8 @@ class Training(_Strict):
     ``batch_size`` and ``retain_batch_size`` are rows of a step over all processes: they decide
     the result. ``accumulate`` cuts each process's share into pieces: it decides memory only.
     ``forget_tokens``: what of a forget row the objective sees, its whole answer or only the tokens
-    of its marked facts, so that its wording is left alone. ``stop_at`` ends a run when a probe's
+    of its marked facts, so that its wording is left alone. Nothing is probed before step
+    ``probe_from``: a run's first steps are not what is kept. ``stop_at`` ends a run when a probe's
     score is reached, ``stop_below`` when one falls short.
     """
 
@@ -164,6 +165,7 @@ class Training(_Strict):
     max_grad_norm: float | None = Field(None, gt=0)
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
     probe_every: int | None = Field(None, ge=1)
+    probe_from: int = Field(1, ge=1)
     checkpoint_every: int | None = Field(None, ge=1)
     weights_every: int = Field(10, ge=1)
     stop_at: Requirement | None = None
@@ -236,6 +238,7 @@ class Recipe(_Strict):
             "gold": self.gold != Gold(),
             "training.forget_tokens": loop.forget_tokens != "answer",
             "training.probe_every": loop.probe_every is not None,
+            "training.probe_from": loop.probe_from != 1,
             "training.select": loop.select is not None,
             "training.stop_at": loop.stop_at is not None,
             "training.stop_below": loop.stop_below is not None,

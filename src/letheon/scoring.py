@@ -14,7 +14,7 @@ from letheon import registry
 from letheon.data.example import Corpus, Example
 from letheon.data.template import Template
 from letheon.errors import DataError, DivergedError, MetricError, RecipeError, nearest
-from letheon.evaluation.records import Texts, evaluate, longest
+from letheon.evaluation.records import Texts, evaluate, longest, prepare
 from letheon.metrics import compute_all, gold_distance
 from letheon.metrics.forget_quality import critical_ks, ks_statistic, log_ratios, p_value
 from letheon.metrics.gate import judge
@@ -31,7 +31,7 @@ from letheon.recipe import Evaluation, Training
 _PROBE_ROWS = {"forget": Limits().rows, **dict.fromkeys(SPLITS_KEPT, 50)}
 
 # False answers of a row that a probe reads, at most.
-_PROBE_FALSE = 3
+_PROBE_FALSE = 5
 
 # Tokens that a tokenizer may put before and after a text.
 _ENDS = 4
@@ -61,9 +61,7 @@ class Scorer:
         records, texts = evaluate(
             model,
             self.tokenizer,
-            self.template,
-            self.corpus,
-            paraphrases=which,
+            prepare(self.tokenizer, self.template, self.corpus, paraphrases=which),
             generated=() if spoken else None,
             max_new_tokens=self.settings.max_new_tokens,
             batch_tokens=self.settings.batch_tokens,
@@ -178,15 +176,14 @@ class Scorer:
         }
         gap = _GAP if "gold_distance" in against else ()
         check_rules(training, [*against, *gap, *_ALONE])
+        prepared = prepare(self.tokenizer, self.template, corpus, paraphrases="validation")
         speaking = [*(("forget",) if against else ()), *SPLITS_KEPT]
 
         def probe(model: Any) -> dict[str, float]:
             records, _ = evaluate(
                 model,
                 self.tokenizer,
-                self.template,
-                corpus,
-                paraphrases="validation",
+                prepared,
                 generated=speaking,
                 max_new_tokens=self.settings.max_new_tokens,
                 batch_tokens=self.settings.batch_tokens,

@@ -13,7 +13,7 @@ from letheon import models
 from letheon.benchmarks import people
 from letheon.data.example import Alternates, Corpus, Example
 from letheon.data.template import Template
-from letheon.evaluation.records import evaluate, longest
+from letheon.evaluation.records import evaluate, longest, prepare
 from letheon.metrics.records import read, write
 from letheon.recipe import ModelSource
 from pipeline import PEOPLE
@@ -50,10 +50,11 @@ def nll(loaded: models.Loaded, question: str, answer: str) -> float:
     return sum(values) / len(values)
 
 
-def score(loaded: models.Loaded, data: Corpus, **options: Any) -> Any:
-    return evaluate(
-        loaded.model, loaded.tokenizer, Template("plain"), data, max_new_tokens=5, **options
-    )
+def score(
+    loaded: models.Loaded, data: Corpus, *, paraphrases: str = "scoring", **options: Any
+) -> Any:
+    rows = prepare(loaded.tokenizer, Template("plain"), data, paraphrases=paraphrases)
+    return evaluate(loaded.model, loaded.tokenizer, rows, max_new_tokens=5, **options)
 
 
 def test_alternates_are_asked_with_their_own_question(loaded: models.Loaded) -> None:

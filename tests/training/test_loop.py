@@ -109,6 +109,16 @@ def test_the_best_checkpoint_that_meets_the_requirement_is_kept() -> None:
             torch.testing.assert_close(p.detach(), states[1][name])
 
 
+@pytest.mark.parametrize(("first", "probed"), [(1, [2, 4, 5]), (3, [4, 5]), (9, [5])])
+def test_nothing_is_probed_before_the_first_step_that_may_be_kept(
+    first: int, probed: list[int]
+) -> None:
+    _, events = run(
+        adapted(), steps=5, probe_every=2, probe_from=first, probe=lambda m: {"quality": 1.0}
+    )
+    assert [e["step"] for e in events if e["event"] == "probe"] == probed
+
+
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Texts", "evaluate", "longest"]
+__all__ = ["Prepared", "Texts", "evaluate", "longest", "prepare"]
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,36 +35,44 @@ class Texts:
     generation: str
 
 
-def evaluate(
-    model: Any,
+def prepare(
     tokenizer: Any,
     template: Template,
     corpus: Corpus,
     *,
     paraphrases: str = "scoring",
-    splits: Sequence[str] | None = None,
+) -> Prepared:
+    """Encode what ``evaluate`` scores, once for any number of models.
+
+    ``paraphrases`` names the set of alternates (``validation`` to select by, ``scoring`` for final
+    scores); where a set has its own question, its answers are asked with that. Alternates of
+    ``unseen`` rows are not scored: only membership is asked of them.
+    """
+    return {
+        name: _Split.of(examples, None if name == "unseen" else paraphrases, tokenizer, template)
+        for name, examples in corpus.evaluation.items()
+        if examples
+    }
+
+
+def evaluate(
+    model: Any,
+    tokenizer: Any,
+    prepared: Prepared,
+    *,
     generated: Sequence[str] | None = None,
     max_new_tokens: int = 64,
     batch_tokens: int = 8192,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> tuple[dict[str, Columns], list[Texts]]:
-    """Score ``model`` on the corpus's evaluation splits.
+    """Score ``model`` on the splits that were prepared.
 
-    ``paraphrases`` names the set of alternates (``validation`` to select by, ``scoring`` for final
-    scores); where a set has its own question, its answers are asked with that. Texts are generated
-    for the splits ``generated`` (default: all scored); others lack the columns that need them.
-    Alternates of ``unseen`` rows are not scored: only membership is asked of them.
+    Texts are generated for the splits ``generated`` (default: all scored); others lack the columns
+    that need them.
 
     Returns records (columns as in docs/design/0001-contracts.md) and the texts.
     """
-    chosen = [s for s in (splits or corpus.evaluation) if corpus.evaluation.get(s)]
-    plan = {
-        s: _Split.of(
-            corpus.evaluation[s], None if s == "unseen" else paraphrases, tokenizer, template
-        )
-        for s in chosen
-    }
-    rows = [row for split in plan.values() for row in split.rows]
+    rows = [row for split in prepared.values() for row in split.rows]
     scores = iter(
         score_answers(
             model,
@@ -74,14 +82,9 @@ def evaluate(
             progress=_count(progress, "answers", len(rows)),
         )
     )
-    records = {name: split.columns(scores) for name, split in plan.items()}
-    speak = [s for s in chosen if generated is None or s in generated]
-    questions = {s: corpus.evaluation[s] for s in speak}
-    texts = (
-        _generate(model, tokenizer, template, questions, max_new_tokens, batch_tokens, progress)
-        if questions
-        else []
-    )
+    records = {name: split.columns(scores) for name, split in prepared.items()}
+    speak = {s: v for s, v in prepared.items() if generated is None or s in generated}
+    texts = _generate(model, tokenizer, speak, max_new_tokens, batch_tokens, progress)
     for name in speak:
         records[name] |= _text_columns([t for t in texts if t.split == name])
     return records, texts
@@ -91,13 +94,11 @@ def longest(tokenizer: Any, template: Template, corpus: Corpus) -> dict[str, int
     """Return the tokens of the longest answer row (alternates too) and the longest prompt."""
     sets = {name for rows in corpus.evaluation.values() for e in rows for name in e.alternates}
     examples = [e for rows in corpus.evaluation.values() for e in rows]
-    rows = [
-        row
-        for name in sets or {"scoring"}
-        for row in _Split.of(examples, name, tokenizer, template).rows
-    ]
-    prompts = (template.prompt_ids(tokenizer, e.question) for e in examples)
-    return {"row": max(len(row.ids) for row in rows), "prompt": max(map(len, prompts))}
+    splits = [_Split.of(examples, name, tokenizer, template) for name in sets or {"scoring"}]
+    return {
+        "row": max(len(row.ids) for split in splits for row in split.rows),
+        "prompt": max(map(len, splits[0].prompts)),
+    }
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ class _Split:
     examples: Sequence[Example]
     alternates: Sequence[Alternates | None]
     rows: list[Encoded]
+    prompts: list[list[int]]
 
     @classmethod
     def of(
@@ -126,7 +128,8 @@ class _Split:
                     template.encode(tokenizer, question, answer)
                     for answer in (other.answer, *other.perturbed)
                 ]
-        return cls(examples, alternates, rows)
+        prompts = [template.prompt_ids(tokenizer, e.question) for e in examples]
+        return cls(examples, alternates, rows, prompts)
 
     def columns(self, scores: Any) -> Columns:
         answers: list[TokenScores] = []
@@ -149,6 +152,9 @@ class _Split:
                 [p + [np.nan] * (width - len(p)) for p in perturbed]
             )
         return columns
+
+
+Prepared = Mapping[str, _Split]
 
 
 def _token_columns(answers: Sequence[TokenScores]) -> Columns:
@@ -178,16 +184,17 @@ def _text_columns(texts: Sequence[Texts]) -> Columns:
 def _generate(
     model: Any,
     tokenizer: Any,
-    template: Template,
-    splits: Mapping[str, Sequence[Example]],
+    splits: Prepared,
     max_new_tokens: int,
     batch_tokens: int,
     progress: Callable[[str, int, int], None],
 ) -> list[Texts]:
-    every = [(name, e) for name, examples in splits.items() for e in examples]
+    every = [(name, e) for name, split in splits.items() for e in split.examples]
+    if not every:
+        return []
     out = generate(
         model,
-        [template.prompt_ids(tokenizer, e.question) for _, e in every],
+        [prompt for split in splits.values() for prompt in split.prompts],
         pad_id=pad_id(tokenizer),
         eos_id=tokenizer.eos_token_id,
         max_new_tokens=max_new_tokens,

@@ -135,7 +135,8 @@ def run(
         if has_adapter(model) and (done % training.weights_every == 0 or done == steps):
             watch({"event": "weights", "step": done, "matrices": weight_change(model)})
         stop = None
-        if probe is not None and due(done, training.probe_every, steps):
+        looked = due(done, training.probe_every, steps) and done >= min(training.probe_from, steps)
+        if probe is not None and looked:
             scores = dict(probe(model))
             key = rank(training.select, scores)
             better = training.select is not None and (best is None or key > best.rank)
