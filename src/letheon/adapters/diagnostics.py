@@ -9,6 +9,7 @@ from typing import TypedDict
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from letheon.adapters.layer import BoundedLoraLinear
 from letheon.adapters.linear import TILE_ELEMENTS, Stored, stored
@@ -39,7 +40,9 @@ def weight_change(model: nn.Module) -> list[WeightChange]:
 
 def _measure(layer: BoundedLoraLinear) -> WeightChange:
     names = layer.active()
-    changes = stored(layer.plan(names), layer.factors(names))
+    # Of a model that is sharded over processes a factor is whole only when it is asked for.
+    factors = [f.full_tensor() if isinstance(f, DTensor) else f for f in layer.factors(names)]
+    changes = stored(layer.plan(names), factors)
     rows, cols = layer.get_base_layer().weight.shape
     bounded = sum(change.change.bound.bounded for change in changes)
     height = max(1, TILE_ELEMENTS // cols)
