@@ -53,4 +53,5 @@ def run(*words: str | Path, processes: int = 2) -> subprocess.CompletedProcess[s
 def said(err: str) -> list[str]:
     """Return the lines in which processes, not torchrun, say why they ended."""
     own = re.split(r"^[EW]\d{4} .*exitcode.*$", err, maxsplit=1, flags=re.M)[0]
-    return [line for line in own.splitlines() if re.match(r"error:|\w+Error\b", line)]
+    lines = [re.sub(r"^\[rank\d+\]: ", "", line) for line in own.splitlines()]
+    return [line for line in lines if re.match(r"error:|\w+Error\b", line)]

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
 
 import spread
 import torchrun
@@ -116,6 +118,18 @@ def test_one_process_goes_on_where_two_were_killed(parallel: str, tmp_path: Path
         assert event["terms"] == pytest.approx(whole[event["step"] - 1]["terms"], abs=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+def test_two_processes_go_on_where_one_stopped(parallel: str, tmp_path: Path) -> None:
+    spread.runs(tmp_path, ["npo"], {"steps": 4}, log=True)
+    found = two(tmp_path, ["npo"], {"steps": 9, "parallel": parallel}, log=True)["npo"]
+    assert of(found["events"], "resume")[0]["step"] == 4
+    whole = spread.runs(tmp_path, ["npo"], {"steps": 9})["npo"]
+    found["events"] = of(whole["events"], "step")[:4] + of(found["events"], "step")
+    whole["events"] = of(whole["events"], "step")
+    assert_same(found, whole)
+
+
 def logged(folder: Path) -> list[dict[str, Any]]:
     if not (folder / "log").exists():
         return []
@@ -126,4 +140,11 @@ def logged(folder: Path) -> list[dict[str, Any]]:
 def test_another_number_of_processes_than_asked_for_is_refused() -> None:
     training = Training(steps=1, batch_size=4, processes=2)
     with pytest.raises(InputError, match=r"Got: 1, where training.processes says 2.*torchrun"):
+        loop.check(registry.load("letheon.objectives", "npo").OBJECTIVE(), spread.ROWS, training)
+
+
+def test_what_accelerate_would_shard_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
+    training = Training(steps=1, batch_size=4)
+    with pytest.raises(InputError, match=r"Got: accelerate set to FSDP\. Start .* with torchrun"):
         loop.check(registry.load("letheon.objectives", "npo").OBJECTIVE(), spread.ROWS, training)

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 
 from letheon import processes
 from letheon.adapters import weight_change
@@ -43,6 +44,8 @@ from letheon.training.rules import due, learning_rate, rank, stop_reason
 
 Probe = Callable[[Any], Mapping[str, float]]
 Watch = Callable[[dict[str, Any]], None]
+
+_NOT_OURS = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
 @dataclass(frozen=True)
@@ -185,13 +188,20 @@ def _accelerator(training: Training) -> Accelerator:
     # a target trained in bf16 could not be unlearned in fp32.
     AcceleratorState._reset_state()
     try:
-        return Accelerator(mixed_precision=training.mixed_precision)
+        accelerator = Accelerator(mixed_precision=training.mixed_precision)
     except ValueError as error:
         raise InputError(
             "This machine must support the mixed precision.",
             got=f"training.mixed_precision {training.mixed_precision} ({error})",
             remedy="Choose bf16 or no.",
         ) from None
+    if accelerator.distributed_type in _NOT_OURS:
+        raise InputError(
+            "training.parallel says how a model is spread over processes, not accelerate.",
+            got=f"accelerate set to {accelerator.distributed_type.value}",
+            remedy="Start the run with torchrun.",
+        )
+    return accelerator
 
 
 def _pairing(
