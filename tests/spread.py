@@ -18,6 +18,7 @@ from torch.distributed.tensor import DTensor
 
 from letheon import processes, registry
 from letheon.adapters import BoundedLoraConfig
+from letheon.evaluation.teacher_forced import score_answers
 from letheon.recipe import Training
 from letheon.training import loop
 from letheon.training.checkpoint import trained_state
@@ -36,10 +37,13 @@ def runs(
     dtype: str = "float32",
     params: dict[str, Any] | None = None,
     log: bool = False,
+    probe: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Train a tiny model under every objective; return events and parameters by its name.
 
     ``log``: every event is appended to FOLDER/log at once, and FOLDER/last.pt is resumed from.
+    ``probe``: the loss on the forget rows is probed, and measured again at the end; the probe's
+    one score counts its calls.
     """
     found = {}
     for name in objectives:
@@ -54,16 +58,28 @@ def runs(
                 with (folder / "log").open("a") as file:
                     file.write(json.dumps(event) + "\n")
 
-        loop.run(
+        probed: list[float] = []
+
+        def measure(model: Any, probed: list[float] = probed) -> dict[str, float]:
+            answers = score_answers(model, ROWS.forget, pad_id=0)
+            probed.append(-sum(float(answer.logp.sum()) for answer in answers))
+            return {"calls": len(probed)}
+
+        outcome = loop.run(
             model,
             registry.load("letheon.objectives", name).OBJECTIVE(**(params or {})),
             ROWS,
             Training(**(TRAINING | training)),
             watch=watch,
+            probe=measure if probe else None,
             checkpoint=folder / "last.pt" if log else None,
         )
+        if probe:
+            measure(model)
         found[name] = {
             "events": events,
+            "kept": outcome.kept,
+            "probed": probed,
             "params": trained_state(model),
             "sharded": all(isinstance(p, DTensor) for p in model.parameters()),
         }

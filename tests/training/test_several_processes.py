@@ -86,6 +86,18 @@ def test_factors_in_fp32_are_sharded_beside_weights_in_bf16(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+def test_shards_are_measured_as_they_are_after_the_best_are_put_back(tmp_path: Path) -> None:
+    training = {"probe_every": 2, "select": {"score": "calls", "direction": "down"}}
+    found = two(tmp_path, ["npo"], {"parallel": "fsdp2", **training}, probe=True)["npo"]
+    wanted = spread.runs(tmp_path, ["npo"], training, probe=True)["npo"]
+    assert found["kept"] == wanted["kept"] == 2
+    assert found["probed"] == pytest.approx(wanted["probed"], abs=1e-4)
+    first, _, last, after = found["probed"]
+    assert after == pytest.approx(first, abs=1e-4)
+    assert after != pytest.approx(last, abs=1e-2)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
 def test_one_process_goes_on_where_two_were_killed(parallel: str, tmp_path: Path) -> None:
     training = {"steps": 4000, "checkpoint_every": 5, "parallel": parallel, "weights_every": 5000}
