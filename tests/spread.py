@@ -17,7 +17,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from letheon import processes, registry
-from letheon.adapters import BoundedLoraConfig
+from letheon.adapters import BoundedLoraConfig, BoundedLoraLinear
 from letheon.evaluation.teacher_forced import score_answers
 from letheon.recipe import Training
 from letheon.training import loop
@@ -81,9 +81,15 @@ def runs(
             "kept": outcome.kept,
             "probed": probed,
             "params": trained_state(model),
+            "held": sum(holds(module) for module in model.modules()),
             "sharded": all(isinstance(p, DTensor) for p in model.parameters()),
         }
     return found
+
+
+def holds(module: torch.nn.Module) -> bool:
+    """Whether an adapted layer keeps its effective weight between calls."""
+    return isinstance(module, BoundedLoraLinear) and module._kept._effective is not None
 
 
 def main() -> None:

@@ -33,8 +33,8 @@ def place(model: Any, training: Training, accelerator: Accelerator) -> None:
     blocks = set(getattr(model, "_no_split_modules", None) or ())
     for module in model.modules():
         if isinstance(module, BoundedLoraLinear):
-            # A kept weight would be whole on every process, and it could not see that a shard
-            # changed: gathered parameters have the version counters of the last gathering.
+            # A kept weight would be whole on every process, and goes by version counters, which
+            # gathered parameters do not raise when their shards have changed.
             module.keep_weight = dict.fromkeys(module.keep_weight, "never")
     for module in reversed(list(model.modules())):  # inner ones first
         if type(module).__name__ in blocks:
