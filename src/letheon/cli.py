@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from letheon import processes
 from letheon.errors import InputError, LetheonError, RunError
 
 
@@ -51,8 +52,22 @@ ModelsOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
 
 
+# What torchrun may start; the others would do the same thing several times in one place.
+_SPREAD = ("train", "unlearn", "evaluate", "validate")
+
+
 def _example(text: str) -> str:
     return f"Example: {text}"
+
+
+@app.callback()
+def _check_processes(ctx: typer.Context) -> None:
+    if processes.count() > 1 and ctx.invoked_subcommand not in _SPREAD:
+        raise InputError(
+            f"Several processes run {', '.join(_SPREAD)}.",
+            got=f"{ctx.invoked_subcommand} in {processes.count()} processes",
+            remedy="Start it without torchrun.",
+        )
 
 
 @app.command(epilog=_example("letheon demo --seed 1 --out demo-1"))
@@ -218,13 +233,22 @@ def list_(
 
 
 def main() -> None:
-    """Run the command line; exit code 2 for wrong input, 1 for a failure at run time."""
+    """Run the command line; exit code 2 for wrong input, 1 for a failure at run time.
+
+    Of several processes that fail the first one says why.
+    """
     try:
-        app()
+        with processes.one_voice():
+            app()
     except LetheonError as error:
-        # One line, whatever a library's own message in it looks like.
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        if processes.first_to_fail():
+            # One line, whatever a library's own message in it looks like.
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         sys.exit(error.exit_code)
+    except Exception:
+        if processes.first_to_fail():
+            raise
+        sys.exit(RunError.exit_code)
 
 
 def _command() -> str:
@@ -238,6 +262,8 @@ def _json(value: Any) -> None:
 def _print_run(folder: Path, as_json: bool) -> None:
     from letheon.folder import RunFolder
 
+    if not processes.is_main():  # the folder may be on the main process's disk alone
+        return
     scores = RunFolder(folder).read_json(RunFolder.SCORES)
     if as_json:
         _json(scores)

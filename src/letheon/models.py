@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from letheon.data.batch import Batch
@@ -112,13 +113,15 @@ def answer_logits(model: Any, batch: Batch, **options: Any) -> tuple[Tensor, Any
 
     The head is given only those positions, one before each answer token, so logits of prompts and
     padding never exist. The second value is the model's whole output; ``options`` go to the model.
+    A model wrapped for several processes is run through its wrapper.
     """
     before = batch.answer_mask[:, 1:]
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
 
     def choose(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (inputs[0][:, :-1][before], *inputs[1:])
 
-    handle = model.get_output_embeddings().register_forward_pre_hook(choose)
+    handle = inner.get_output_embeddings().register_forward_pre_hook(choose)
     try:
         out = model(
             input_ids=batch.input_ids,

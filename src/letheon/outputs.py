@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from peft import PeftModel
 
-from letheon import models
+from letheon import models, processes
 from letheon.adapters import BoundedLoraConfig
 from letheon.data.example import Corpus
 from letheon.errors import FolderError, ModelError
@@ -31,6 +31,7 @@ def describe(recipe: Recipe, corpus: Corpus, checksum: str) -> dict[str, Any]:
     return environment() | {
         "accelerator": gpu,
         "threads": torch.get_num_threads(),
+        "processes": {"count": processes.count(), "parallel": recipe.training.parallel},
         "seed": recipe.seed,
         "data": dict(corpus.checksums),
         "model": checksum,

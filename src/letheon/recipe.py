@@ -148,7 +148,9 @@ class Training(_Strict):
     ``forget_tokens``: what of a forget row the objective sees, its whole answer or only the tokens
     of its marked facts, so that its wording is left alone. Nothing is probed before step
     ``probe_from``: a run's first steps are not what is kept. ``stop_at`` ends a run when a probe's
-    score is reached, ``stop_below`` when one falls short.
+    score is reached, ``stop_below`` when one falls short. ``parallel``: whether each of several
+    processes has a copy of the model (``ddp``) or a shard of it (``fsdp2``); ``processes``: how
+    many there must be, for launchers that would silently start fewer.
     """
 
     steps: int | None = Field(None, ge=1)
@@ -164,6 +166,8 @@ class Training(_Strict):
     betas: tuple[float, float] = (0.9, 0.999)
     max_grad_norm: float | None = Field(None, gt=0)
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    parallel: Literal["ddp", "fsdp2"] = "ddp"
+    processes: int | None = Field(None, ge=1)
     probe_every: int | None = Field(None, ge=1)
     probe_from: int = Field(1, ge=1)
     checkpoint_every: int | None = Field(None, ge=1)
@@ -176,6 +180,12 @@ class Training(_Strict):
     def _length(self) -> Training:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("training needs either steps or epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _sharded(self) -> Training:
+        if self.parallel == "fsdp2" and self.mixed_precision == "fp16":
+            raise ValueError("parallel fsdp2 goes with mixed_precision bf16 or no, not with fp16")
         return self
 
 
@@ -245,8 +255,13 @@ class Recipe(_Strict):
         }
 
     def fingerprint(self, checksums: Mapping[str, str]) -> str:
-        """Return the run's identity: sha256 over the recipe without paths plus ``checksums``."""
+        """Return the run's identity: sha256 over the recipe without paths plus ``checksums``.
+
+        How a run is spread over processes is no part of it: another number may resume it.
+        """
         plain = _without_paths(self.model_dump(mode="json"))
+        for key in ("parallel", "processes"):
+            del plain["training"][key]
         text = json.dumps([plain, dict(sorted(checksums.items()))], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

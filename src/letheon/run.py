@@ -3,6 +3,10 @@
 ``train`` makes a target or gold model, ``unlearn`` makes a model forget, ``validate`` checks all
 that can be checked without training. Each is resumable: the same recipe in the same folder goes
 on where it was killed, and a finished run is returned as it is.
+
+Of several processes each calls the same function with the same arguments. Each trains on its share
+of the rows and evaluates on all of them, since a sharded model needs every process for every
+forward pass; the main one alone writes, and what it decides or fails of holds for all.
 """
 
 from __future__ import annotations
@@ -14,9 +18,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from letheon import models
+from letheon import models, processes
 from letheon import recipe as recipes
 from letheon.data.batch import pad_id
 from letheon.data.example import Corpus
@@ -30,6 +35,8 @@ from letheon.parts import adapt, corpus_of, encode, objective_of, texts_of
 from letheon.recipe import ModelSource, Recipe
 from letheon.scoring import Scorer, check_metrics, check_rules
 from letheon.training import loop
+from letheon.training.checkpoint import load_trained, trained_state
+from letheon.training.parallel import is_sharded
 
 # Where a trained model keeps its records, by paraphrase set.
 _RECORDS = {"validation": "validation.parquet", "scoring": RunFolder.EXAMPLES}
@@ -52,12 +59,13 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     Raises RecipeError, DataError, ModelError, FolderError for wrong input before anything is
     written, DivergedError or StorageError at run time.
     """
+    watch = processes.only_main(watch)
     corpus, objective = _checked(recipe, "train")
     folder = RunFolder(out)
     folder.check_free()
     loaded = _made_or_loaded(recipe, corpus)
     identity = recipe.fingerprint({**corpus.checksums, "model": loaded.checksum})
-    if folder.finished(identity):
+    if processes.on_main(lambda: folder.finished(identity)):
         return folder
     scorer = _scorer(recipe, loaded, corpus)
     rows = _rows(recipe, scorer)
@@ -67,13 +75,18 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     seconds = _fit(recipe, loaded.model, objective, rows, folder, None, watch)
     records, texts = scorer.records(loaded.model, "scoring", watch)
     validation, _ = scorer.records(loaded.model, "validation", watch, spoken=records)
-    write_records(folder, _RECORDS["scoring"], records)
-    write_records(folder, _RECORDS["validation"], validation)
-    write_texts(folder, texts)
-    with folder.replacing(RunFolder.MERGED) as fresh:
-        models.save(loaded.model, loaded.tokenizer, fresh)
+    model = _to_save(loaded.model, lambda: _made_or_loaded(recipe, corpus).model)
     role = "target" if "forget" in recipe.train_on else "gold"
-    finish(folder, recipe, scorer.scores(records, None), role, seconds)
+
+    def write() -> None:
+        write_records(folder, _RECORDS["scoring"], records)
+        write_records(folder, _RECORDS["validation"], validation)
+        write_texts(folder, texts)
+        with folder.replacing(RunFolder.MERGED) as fresh:
+            models.save(model, loaded.tokenizer, fresh)
+        finish(folder, recipe, scorer.scores(records, None), role, seconds)
+
+    processes.on_main(write)
     return folder
 
 
@@ -96,6 +109,7 @@ def unlearn(
     verdict. Raises as ``train`` does; of wrong input nothing is in ``out``.
     """
     home = home or out.parent
+    watch = processes.only_main(watch)
     corpus, objective = _checked(recipe, "unlearn")
     folder = RunFolder(out)
     folder.check_free()
@@ -103,7 +117,7 @@ def unlearn(
     assert target is not None
     loaded = models.load(target.source)
     identity = _identity(recipe, corpus, loaded.checksum)
-    if folder.finished(identity):
+    if processes.on_main(lambda: folder.finished(identity)):
         return folder
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
     scorer = _scorer(recipe, loaded, corpus)
@@ -117,21 +131,25 @@ def unlearn(
     references = {name: each.records("scoring") for name, each in known.items() if each}
     if recipe.evaluation.metrics is not None:
         scorer.scores(references["target"], references.get("gold"))
-    _begin(folder, identity, recipe, corpus, loaded.checksum)
-    for name, reference in references.items():
-        write_records(folder, f"reference/{name}.parquet", reference)
+    _begin(folder, identity, recipe, corpus, loaded.checksum, references)
     seconds = _fit(recipe, model, objective, rows, folder, probe, watch)
-
     records, texts = scorer.records(model, "scoring", watch)
-    write_records(folder, RunFolder.EXAMPLES, records)
-    write_texts(folder, texts)
-    save(model, loaded.tokenizer, recipe, folder)
-    oracle = selection is not None and recipe.gold.selection == recipe.gold.scoring
-    payload = scorer.scores(records, references.get("gold")) | {"oracle": oracle}
-    if len(references) == len(known):
-        payload |= _gate(scorer, records, references, oracle, payload["skipped"])
-    seeds = {name: each.seed for name, each in known.items() if each}
-    finish(folder, recipe, payload | {"reference_seeds": seeds}, "method", seconds)
+    model = _to_save(
+        model, lambda: adapt(models.load(target.source).model, recipe.adapter, seed=recipe.seed)
+    )
+
+    def write() -> None:
+        write_records(folder, RunFolder.EXAMPLES, records)
+        write_texts(folder, texts)
+        save(model, loaded.tokenizer, recipe, folder)
+        oracle = selection is not None and recipe.gold.selection == recipe.gold.scoring
+        payload = scorer.scores(records, references.get("gold")) | {"oracle": oracle}
+        if len(references) == len(known):
+            payload |= _gate(scorer, records, references, oracle, payload["skipped"])
+        seeds = {name: each.seed for name, each in known.items() if each}
+        finish(folder, recipe, payload | {"reference_seeds": seeds}, "method", seconds)
+
+    processes.on_main(write)
     return folder
 
 
@@ -164,12 +182,13 @@ def evaluate(
 ) -> RunFolder:
     """Score the checkpoint ``model`` on the recipe's data, against its gold model if it has one."""
     home = home or out.parent
+    watch = processes.only_main(watch)
     corpus, _ = _checked(recipe, recipe.kind)
     folder = RunFolder(out)
     folder.check_free()
     loaded = models.load(ModelSource(path=model))
     identity = _identity(recipe, corpus, loaded.checksum)
-    if folder.finished(identity):
+    if processes.on_main(lambda: folder.finished(identity)):
         return folder
     scorer = _scorer(recipe, loaded, corpus)
     scorer.check_lengths(loaded.model)
@@ -178,10 +197,14 @@ def evaluate(
     _begin(folder, identity, recipe, corpus, loaded.checksum)
     began = time.perf_counter()
     records, texts = scorer.records(loaded.model, "scoring", watch)
-    write_records(folder, RunFolder.EXAMPLES, records)
-    write_texts(folder, texts)
-    payload = scorer.scores(records, gold)
-    finish(folder, recipe, payload, "method", time.perf_counter() - began)
+
+    def write() -> None:
+        write_records(folder, RunFolder.EXAMPLES, records)
+        write_texts(folder, texts)
+        payload = scorer.scores(records, gold)
+        finish(folder, recipe, payload, "method", time.perf_counter() - began)
+
+    processes.on_main(write)
     return folder
 
 
@@ -222,6 +245,7 @@ def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Objective]:
             got=f"{recipe.name} of kind {recipe.kind}",
             remedy=f"Run letheon {recipe.kind} with it, or give another recipe.",
         )
+    processes.join(recipe.training.processes)
     Template(recipe.template)
     check_metrics(recipe.evaluation)
     check_rules(recipe.training, recipe.gold.selection is not None)
@@ -344,10 +368,37 @@ def _rows(recipe: Recipe, scorer: Scorer) -> loop.Rows:
     return loop.Rows(encoded, encode(retain, scorer.template, tokenizer), pad_id(tokenizer))
 
 
-def _begin(folder: RunFolder, identity: str, recipe: Recipe, corpus: Corpus, checksum: str) -> None:
-    folder.claim(identity)
-    folder.write_text(RunFolder.RECIPE, recipes.dump(recipe))
-    folder.write_json(RunFolder.ENVIRONMENT, describe(recipe, corpus, checksum))
+def _begin(
+    folder: RunFolder,
+    identity: str,
+    recipe: Recipe,
+    corpus: Corpus,
+    checksum: str,
+    references: Mapping[str, Records] = MappingProxyType({}),
+) -> None:
+    def write() -> None:
+        folder.claim(identity)
+        folder.write_text(RunFolder.RECIPE, recipes.dump(recipe))
+        folder.write_json(RunFolder.ENVIRONMENT, describe(recipe, corpus, checksum))
+        for name, reference in references.items():
+            write_records(folder, f"reference/{name}.parquet", reference)
+
+    processes.on_main(write)
+
+
+def _to_save(model: Any, again: Callable[[], Any]) -> Any:
+    """Return the trained model as it is saved: a sharded one whole, on the main process only.
+
+    ``again`` makes the model as it was before training, in the main process's own memory.
+    """
+    if not is_sharded(model):
+        return model
+    trained = trained_state(model)
+    if not processes.is_main():
+        return None
+    fresh = again()
+    load_trained(fresh, trained)
+    return fresh
 
 
 def _fit(
@@ -364,6 +415,8 @@ def _fit(
     began = time.perf_counter()
 
     def note(event: dict[str, Any]) -> None:
+        if not processes.is_main():
+            return
         if event["event"] == "resume":
             folder.truncate_progress(event["step"])
             folder.append_progress({"event": "plan", "steps": event["steps"]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import nullcontext
 from typing import Any
 
 import peft
@@ -11,6 +12,7 @@ import torch
 from transformers import GenerationConfig
 
 from letheon.adapters import BoundedLoraConfig
+from letheon.evaluation import generation
 from letheon.evaluation.generation import generate, merged
 from tiny import VOCAB, tiny_llama
 
@@ -128,3 +130,13 @@ def test_merged_restores_weights_after_an_error() -> None:
     with pytest.raises(RuntimeError, match="stop"), merged(model):
         raise RuntimeError("stop")
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_nor_do_they_where_an_adapter_is_not_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a model of which each process holds a shard."""
+    model, texts = adapted(), prompts(5)
+    wanted = generate(model, texts, pad_id=PAD, eos_id=None, max_new_tokens=8)
+    own = model.get_base_model().generation_config = GenerationConfig(suppress_tokens=[*range(40)])
+    monkeypatch.setattr(generation, "merged", nullcontext)
+    assert generate(model, texts, pad_id=PAD, eos_id=None, max_new_tokens=8) == wanted
+    assert model.get_base_model().generation_config is own

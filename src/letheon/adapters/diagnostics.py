@@ -9,6 +9,7 @@ from typing import TypedDict
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from letheon.adapters.layer import BoundedLoraLayer, full_name
 from letheon.adapters.linear import TILE_ELEMENTS, Stored, stored
@@ -48,7 +49,9 @@ def weight_change(model: nn.Module) -> list[WeightChange]:
 def _measure(layer: BoundedLoraLayer, index: int) -> WeightChange:
     names, matrix = layer.active(), layer.matrices[index]
     plan, weight = layer.plan(names, index), layer.weight(index)
-    factors = layer.factors(names, index)
+    # Of a model that is sharded over processes a factor is whole only when it is asked for.
+    shards = layer.factors(names, index)
+    factors = [f.full_tensor() if isinstance(f, DTensor) else f for f in shards]
     rows, cols = weight.shape[-2:]
     bounded = sum(change.bound.bounded for change in plan.changes)
     height = max(1, TILE_ELEMENTS // cols)

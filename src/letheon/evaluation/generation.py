@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from torch.distributed.fsdp import FSDPModule
 from transformers import GenerationConfig
 
 from letheon.data.batch import left_padded
@@ -21,9 +22,9 @@ def merged(model: Any) -> Iterator[Any]:
     """Fold an adapter into the weights for the block, so that every token costs a plain model's.
 
     Yields the base model, whose weights are put back afterwards; a model without an adapter passes
-    through.
+    through, and so does one of which this process holds a shard only.
     """
-    if not isinstance(model, PeftModel):
+    if not isinstance(model, PeftModel) or isinstance(model, FSDPModule):
         yield model
         return
     model.merge_adapter()
@@ -40,11 +41,12 @@ def _plainly(model: Any) -> Iterator[None]:
     transformers fills in whatever a call leaves open from them: a repetition penalty or beams of
     the publisher's would make a greedy generation something else.
     """
-    own, model.generation_config = model.generation_config, GenerationConfig()
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    own, base.generation_config = base.generation_config, GenerationConfig()
     try:
         yield
     finally:
-        model.generation_config = own
+        base.generation_config = own
 
 
 def generate(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Best", "Checkpoint", "load_trained", "trained_state"]
+__all__ = ["Best", "Checkpoint", "load_trained", "optimizer_state", "trained_state"]
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,18 @@ from torch import Tensor
 
 from letheon.errors import FolderError
 from letheon.folder import replacing
+from letheon.training.parallel import like, whole
 
 
 def trained_state(model: Any) -> dict[str, Tensor]:
-    """Return a CPU copy of the parameters that train, by name."""
+    """Return a CPU copy of the parameters that train, by name.
+
+    Of a sharded model each process gets whole parameters, so every process must ask.
+    """
     return {
-        k: p.detach().to("cpu", copy=True) for k, p in model.named_parameters() if p.requires_grad
+        k: whole(p.detach()).to("cpu", copy=True)
+        for k, p in model.named_parameters()
+        if p.requires_grad
     }
 
 
@@ -27,7 +35,13 @@ def load_trained(model: Any, state: dict[str, Tensor]) -> None:
     own = dict(model.named_parameters())
     with torch.no_grad():
         for name, value in state.items():
-            own[name].copy_(value)
+            own[name].copy_(like(value, own[name]))
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return the optimizer's state with whole tensors, whatever the number of processes."""
+    state: dict[str, Any] = optimizer.state_dict()
+    return state | {"state": {k: _each(v, whole) for k, v in state["state"].items()}}
 
 
 @dataclass
@@ -79,9 +93,23 @@ class Checkpoint:
         return cls(**payload, best=None if best is None else Best(**best))
 
     def restore(self, model: Any, optimizer: torch.optim.Optimizer) -> None:
-        """Put parameters, optimizer and random state back."""
+        """Put parameters, optimizer and random state back; whole tensors become shards again."""
         load_trained(model, self.params)
-        optimizer.load_state_dict(self.optimizer)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        moments = {
+            k: _each(v, partial(_moment, parameter=parameters[k]))
+            for k, v in self.optimizer["state"].items()
+        }
+        optimizer.load_state_dict(self.optimizer | {"state": moments})
         torch.set_rng_state(self.rng["cpu"])
         if "cuda" in self.rng and torch.cuda.is_available():
             torch.cuda.set_rng_state(self.rng["cuda"])
+
+
+def _each(state: Mapping[str, Any], change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    return {k: change(v) if isinstance(v, Tensor) else v for k, v in state.items()}
+
+
+def _moment(value: Tensor, *, parameter: Tensor) -> Tensor:
+    # An optimizer also keeps tensors that are not of a parameter's shape: the number of steps.
+    return like(value, parameter) if value.shape == parameter.shape else value

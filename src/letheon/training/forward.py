@@ -53,6 +53,7 @@ class Untouched:
         distribution = "distribution" in (needs.forget_reference, needs.retain_reference)
         self.holds_copy = distribution and not has_adapter(model)
         self._copy = copy.deepcopy(model).requires_grad_(False) if self.holds_copy else None
+        self.models = [each for each in (model, self._copy) if each is not None]
         self._cached: list[Tensor] = []
 
     def cache(self, rows: Sequence[Encoded], *, pad_id: int, batch_size: int = 32) -> None:

@@ -14,26 +14,38 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 
+from letheon import processes
 from letheon.adapters import weight_change
 from letheon.data.batch import Batch, collate
 from letheon.data.template import Encoded
 from letheon.errors import DivergedError, InputError
 from letheon.objectives.contract import LossTerms, Objective, State, Unit
 from letheon.recipe import Training
-from letheon.training.checkpoint import Best, Checkpoint, load_trained, trained_state
+from letheon.training.checkpoint import (
+    Best,
+    Checkpoint,
+    load_trained,
+    optimizer_state,
+    trained_state,
+)
 from letheon.training.forward import Untouched, answer_views, has_adapter
 from letheon.training.pairing import Pairing, shards
+from letheon.training.parallel import is_sharded, place, whole, wrap
 from letheon.training.rules import due, learning_rate, rank, stop_reason
 
 Probe = Callable[[Any], Mapping[str, float]]
 Watch = Callable[[dict[str, Any]], None]
+
+_NOT_OURS = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
 
 
 @dataclass(frozen=True)
@@ -74,18 +86,27 @@ def run(
     select by; ``watch`` receives one event a step (see docs/design/0001-contracts.md);
     ``checkpoint`` names the file a killed run resumes from.
 
+    Of several processes each calls this with the same arguments: each trains on its share of a
+    step's rows and runs the probe, whose scores the main process decides; that one alone watches
+    and writes checkpoints. Under ``parallel: fsdp2`` the model is left sharded.
+
     Raises DivergedError when a loss or gradient is not finite, naming step and term (the last
-    good checkpoint stays), InputError when the rows do not suit the objective.
+    good checkpoint stays), InputError when the rows do not suit the objective or there is another
+    number of processes than was asked for.
     """
     accelerator = accelerator or _accelerator(training)
+    watch = processes.only_main(watch)
     pairing = _pairing(objective, rows, training, accelerator, seed)
     steps = training.steps or pairing.steps(training.epochs or 1)
-    model.to(accelerator.device)
 
     untouched = Untouched(model, objective.needs)
+    for each in untouched.models:
+        place(each, training, accelerator)
     untouched.cache(rows.forget, pad_id=rows.pad_id)
     if untouched.holds_copy:
         watch({"event": "note", "text": "the objective needs a second copy of the full model"})
+    if training.parallel == "fsdp2" and not is_sharded(model):
+        watch({"event": "note", "text": "one process alone: nothing is sharded"})
 
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad],
@@ -94,13 +115,13 @@ def run(
         weight_decay=training.weight_decay,
         fused=True,
     )
-    saved = Checkpoint.load(checkpoint) if checkpoint and checkpoint.is_file() else None
     start, state, best = 0, objective.init(seed), None
-    if saved is not None:
+    if checkpoint and processes.from_main(checkpoint.is_file()):
+        saved = Checkpoint.load(checkpoint)
         saved.restore(model, optimizer)
         start, state, best = saved.step, saved.state, saved.best
     watch({"event": "resume", "step": start, "steps": steps})
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    wrapped, optimizer = wrap(model, accelerator), accelerator.prepare(optimizer)
 
     reason = "steps"
     for step in range(start, steps):
@@ -137,7 +158,7 @@ def run(
         stop = None
         looked = due(done, training.probe_every, steps) and done >= min(training.probe_from, steps)
         if probe is not None and looked:
-            scores = dict(probe(model))
+            scores = processes.from_main(dict(probe(model)))
             key = rank(training.select, scores)
             better = training.select is not None and (best is None or key > best.rank)
             if better:
@@ -145,9 +166,8 @@ def run(
             watch({"event": "probe", "step": done, "scores": scores, "best": better})
             stop = stop_reason(training.stop_at, training.stop_below, scores)
         if checkpoint and (stop or due(done, training.checkpoint_every, steps)):
-            Checkpoint(done, trained_state(model), optimizer.state_dict(), state, best).save(
-                checkpoint
-            )
+            now = Checkpoint(done, trained_state(model), optimizer_state(optimizer), state, best)
+            processes.on_main(partial(now.save, checkpoint))
         if stop:
             reason, steps = stop, done
             break
@@ -164,17 +184,25 @@ def check(objective: Objective, rows: Rows, training: Training) -> None:
 
 
 def _accelerator(training: Training) -> Accelerator:
+    processes.join(training.processes)
     # accelerate keeps the precision of a process's first run, and refuses a second one of another:
     # a target trained in bf16 could not be unlearned in fp32.
     AcceleratorState._reset_state()
     try:
-        return Accelerator(mixed_precision=training.mixed_precision)
+        accelerator = Accelerator(mixed_precision=training.mixed_precision)
     except ValueError as error:
         raise InputError(
             "This machine must support the mixed precision.",
             got=f"training.mixed_precision {training.mixed_precision} ({error})",
             remedy="Choose bf16 or no.",
         ) from None
+    if accelerator.distributed_type in _NOT_OURS:
+        raise InputError(
+            "training.parallel says how a model is spread over processes, not accelerate.",
+            got=f"accelerate set to {accelerator.distributed_type.value}",
+            remedy="Start the run with torchrun.",
+        )
+    return accelerator
 
 
 def _pairing(
@@ -270,7 +298,7 @@ def _global_values(
 
 def _clip(model: Any, limit: float | None, accelerator: Accelerator, step: int) -> float:
     trained = [p for p in model.parameters() if p.requires_grad]
-    norm = float(accelerator.clip_grad_norm_(trained, limit or math.inf))
+    norm = float(whole(accelerator.clip_grad_norm_(trained, limit or math.inf)))
     if not math.isfinite(norm) and accelerator.scaler is None:
         raise DivergedError(
             f"The gradient must stay finite; at step {step + 1} its norm does not.",

@@ -1,0 +1,164 @@
+"""Two processes train what one does: copies (ddp) or shards (fsdp2), killed and resumed as well."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+
+import spread
+import torchrun
+from letheon import registry
+from letheon.errors import InputError
+from letheon.recipe import Training
+from letheon.training import loop
+
+OBJECTIVES = registry.names("letheon.objectives")
+TOLERANCE = {"atol": 1e-5, "rtol": 0.0}
+
+
+def two(folder: Path, objectives: list[str], training: dict[str, Any], **more: Any) -> Any:
+    """Train in two processes; return what ``spread.runs`` would."""
+    settings = json.dumps({"objectives": objectives, "training": training, **more})
+    ended = torchrun.run(spread.__file__, folder, settings)
+    assert ended.returncode == 0, ended.stderr
+    return {name: torch.load(folder / f"{name}.pt", weights_only=True) for name in objectives}
+
+
+def of(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [event for event in events if event["event"] == kind]
+
+
+def assert_same(found: Any, wanted: Any) -> None:
+    for mine, other in zip(of(found["events"], "step"), of(wanted["events"], "step"), strict=True):
+        assert mine["terms"] == pytest.approx(other["terms"], abs=1e-5, rel=0)
+        assert mine["grad_norm"] == pytest.approx(other["grad_norm"], abs=1e-5, rel=0)
+    for mine, other in zip(
+        of(found["events"], "weights"), of(wanted["events"], "weights"), strict=True
+    ):
+        norms = [[m["norm"] for m in event["matrices"]] for event in (mine, other)]
+        assert norms[0] == pytest.approx(norms[1], abs=1e-5)
+    torch.testing.assert_close(found["params"], wanted["params"], **TOLERANCE)
+    assert max(float(p.abs().max()) for k, p in found["params"].items() if "_B" in k) > 1e-3
+
+
+def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
+    found = two(tmp_path, ["npo"], {"parallel": "ddp"})
+    assert_same(found["npo"], spread.runs(tmp_path, ["npo"], {})["npo"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+def test_every_objective_has_the_terms_and_the_adapter_of_one_process(
+    parallel: str, tmp_path: Path
+) -> None:
+    found = two(tmp_path, OBJECTIVES, {"parallel": parallel, "accumulate": 2})
+    wanted = spread.runs(tmp_path, OBJECTIVES, {})
+    for name in OBJECTIVES:
+        assert found[name]["sharded"] == (parallel == "fsdp2")
+        assert_same(found[name], wanted[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+def test_full_weights_with_a_reference_are_trained_as_by_one_process(
+    parallel: str, tmp_path: Path
+) -> None:
+    found = two(tmp_path, ["kl", "npo"], {"parallel": parallel}, adapter=False)
+    wanted = spread.runs(tmp_path, ["kl", "npo"], {}, adapter=False)
+    for name in found:
+        torch.testing.assert_close(found[name]["params"], wanted[name]["params"], **TOLERANCE)
+
+
+@pytest.mark.slow
+def test_factors_in_fp32_are_sharded_beside_weights_in_bf16(tmp_path: Path) -> None:
+    found = two(tmp_path, ["npo"], {"parallel": "fsdp2"}, dtype="bfloat16")
+    wanted = spread.runs(tmp_path, ["npo"], {}, dtype="bfloat16")
+    for mine, other in zip(*(of(x["npo"]["events"], "step") for x in (found, wanted)), strict=True):
+        assert mine["terms"] == pytest.approx(other["terms"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_shards_are_measured_as_they_are_after_the_best_are_put_back(tmp_path: Path) -> None:
+    training = {"probe_every": 2, "select": {"score": "calls", "direction": "down"}}
+    found = two(tmp_path, ["npo"], {"parallel": "fsdp2", **training}, probe=True)["npo"]
+    wanted = spread.runs(tmp_path, ["npo"], training, probe=True)["npo"]
+    assert found["kept"] == wanted["kept"] == 2
+    assert found["probed"] == pytest.approx(wanted["probed"], abs=1e-4)
+    assert wanted["held"] > found["held"] == 0
+    first, _, last, after = found["probed"]
+    assert after == pytest.approx(first, abs=1e-4)
+    assert after != pytest.approx(last, abs=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+def test_one_process_goes_on_where_two_were_killed(parallel: str, tmp_path: Path) -> None:
+    training = {"steps": 4000, "checkpoint_every": 5, "parallel": parallel, "weights_every": 5000}
+    settings = json.dumps({"objectives": ["npo"], "training": training, "log": True})
+    started = torchrun.start(spread.__file__, tmp_path, settings)
+    try:
+        deadline = time.monotonic() + torchrun.SECONDS
+        while len(logged(tmp_path)) < 24:
+            assert started.poll() is None, started.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        pids = [int(file.read_text()) for file in tmp_path.glob("pid*")]
+        assert len(pids) == 2
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+    finally:
+        started.send_signal(signal.SIGINT)
+        started.communicate(timeout=torchrun.SECONDS)
+    before = of(logged(tmp_path), "step")
+    steps = len(before) + 5
+    spread.runs(tmp_path, ["npo"], {"steps": steps, "checkpoint_every": 5}, log=True)
+    events = logged(tmp_path)
+    resumed = of(events, "resume")[1]["step"]
+    assert resumed > 0
+    assert resumed % 5 == 0
+    whole = of(spread.runs(tmp_path, ["npo"], {"steps": steps})["npo"]["events"], "step")
+    after = of(events, "step")[len(before) :]
+    assert [event["step"] for event in after] == list(range(resumed + 1, steps + 1))
+    for event in [*before, *after]:
+        assert event["terms"] == pytest.approx(whole[event["step"] - 1]["terms"], abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+def test_two_processes_go_on_where_one_stopped(parallel: str, tmp_path: Path) -> None:
+    spread.runs(tmp_path, ["npo"], {"steps": 4}, log=True)
+    found = two(tmp_path, ["npo"], {"steps": 9, "parallel": parallel}, log=True)["npo"]
+    assert of(found["events"], "resume")[0]["step"] == 4
+    whole = spread.runs(tmp_path, ["npo"], {"steps": 9})["npo"]
+    found["events"] = of(whole["events"], "step")[:4] + of(found["events"], "step")
+    whole["events"] = of(whole["events"], "step")
+    assert_same(found, whole)
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    if not (folder / "log").exists():
+        return []
+    whole = (folder / "log").read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in whole if line.endswith("\n")]
+
+
+def test_another_number_of_processes_than_asked_for_is_refused() -> None:
+    training = Training(steps=1, batch_size=4, processes=2)
+    with pytest.raises(InputError, match=r"Got: 1, where training.processes says 2.*torchrun"):
+        loop.check(registry.load("letheon.objectives", "npo").OBJECTIVE(), spread.ROWS, training)
+
+
+def test_what_accelerate_would_shard_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
+    training = Training(steps=1, batch_size=4)
+    with pytest.raises(InputError, match=r"Got: accelerate set to FSDP\. Start .* with torchrun"):
+        loop.check(registry.load("letheon.objectives", "npo").OBJECTIVE(), spread.ROWS, training)
