@@ -25,6 +25,7 @@ from transformers.pytorch_utils import Conv1D
 from transformers.utils.quantization_config import QuantizationMethod
 
 from letheon.adapters.linear import Readable
+from letheon.errors import ModelError
 
 Block = tuple[slice, slice]
 BITS_AND_BYTES = QuantizationMethod.BITS_AND_BYTES
@@ -42,14 +43,21 @@ def is_quantised(layer: nn.Module) -> bool:
 
 
 def reader(layer: Any) -> Callable[[Tensor], Readable]:
-    """Return what reads the stored weight of a quantised ``layer``."""
+    """Return what reads the stored weight of a quantised ``layer``.
+
+    Raises ModelError when the layer was run on a CPU with AVX512-BF16 before it was adapted.
+    """
     if type(layer.weight).__name__ == "Int8Params":
         # The layer's first forward moves the scales from the weight to its state.
         scale = layer.state.SCB if layer.weight.SCB is None else layer.weight.SCB
         return partial(EightBit, scale=scale)
     if getattr(layer.weight.quant_state, "packing_format_for_cpu", False):
-        # With AVX512-BF16 an evaluated layer has repacked its weight; this puts it back.
-        layer.state_dict()
+        # bitsandbytes' own way back leaves the scales rounded and transposed (0.50.2)
+        raise ModelError(
+            "A 4-bit layer that bitsandbytes has repacked for AVX512-BF16 cannot be read.",
+            got="a model that was evaluated before it was adapted or merged",
+            remedy="Load it again and adapt it first, or load it with letheon.models.load.",
+        )
     layer.support_avx512bf16_for_cpu = False
     return partial(FourBit, state=layer.weight.quant_state)
 
@@ -86,10 +94,10 @@ def dequantise(model: Any) -> None:
 
 
 def compute_in(model: nn.Module, dtype: torch.dtype) -> None:
-    """Let the 4-bit layers of ``model`` compute in ``dtype`` instead of fp32."""
+    """Let the 4-bit layers of ``model`` compute in ``dtype`` instead of fp32, never repacked."""
     for layer in model.modules():
         if is_quantised(layer) and type(layer.weight).__name__ == "Params4bit":
-            vars(layer)["compute_dtype"] = dtype
+            vars(layer).update(compute_dtype=dtype, support_avx512bf16_for_cpu=False)
 
 
 def float_type(model: nn.Module) -> torch.dtype:
