@@ -5,18 +5,22 @@ from __future__ import annotations
 __all__ = ["Loaded", "answer_logits", "checksum", "load", "make", "save", "skeleton"]
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers.integrations import validate_bnb_backend_availability
+from transformers.utils import is_bitsandbytes_available
 
+from letheon.adapters.quantised import compute_in, float_type
 from letheon.data.batch import Batch
 from letheon.data.tokenizer import train_bpe
 from letheon.errors import ModelError, nearest
@@ -38,16 +42,19 @@ class Loaded:
 
 
 def load(source: ModelSource) -> Loaded:
-    """Load ``source.path``, a folder or a hub name.
+    """Load ``source.path``, a folder or a hub name, quantised if ``source`` says so.
 
-    Raises ModelError when there is no such model, it is not a causal language model, or its files
-    are not whole: transformers would fill missing weights with random ones.
+    Raises ModelError when there is no such model, it is not a causal language model, its files
+    are not whole (transformers would fill missing weights with random ones), or it cannot be
+    quantised here.
     """
     path = str(source.path)
     if path.startswith(("/", "./", "../", "~")) and not Path(path).is_dir():
         raise _unusable(path, "there is no such folder")
     options: dict[str, Any] = {"revision": source.revision} if source.revision else {}
     tokenizer = _tokenizer(path, **options)
+    if source.quantise is not None:
+        options["quantization_config"] = _quantisation(source.quantise)
     try:
         with _quiet():
             model, found = AutoModelForCausalLM.from_pretrained(
@@ -62,6 +69,7 @@ def load(source: ModelSource) -> Loaded:
         names = sorted(found["missing_keys"])
         raise _unusable(path, f"{len(names)} weights are not in it, the first {names[0]}")
     _check_vocabulary(model, tokenizer, path)
+    compute_in(model, float_type(model))
     commit = getattr(model.config, "_commit_hash", None)
     return Loaded(model, tokenizer, checksum(Path(path)) or f"{path}@{commit}")
 
@@ -142,6 +150,28 @@ def checksum(folder: Path) -> str:
         with file.open("rb") as stream:
             sha.update(hashlib.file_digest(stream, "sha256").digest())
     return sha.hexdigest() if files else ""
+
+
+def _quantisation(bits: Literal["4bit", "8bit"]) -> BitsAndBytesConfig:
+    """Return transformers' settings; ModelError where bitsandbytes or a device for it is absent."""
+    rule = f"bitsandbytes quantises a model (quantise {bits})."
+    if not is_bitsandbytes_available():
+        raise ModelError(
+            rule,
+            got="no bitsandbytes of a version that transformers takes",
+            remedy="Install the extra: pip install 'letheon[quantised]'.",
+        )
+    try:
+        validate_bnb_backend_availability(raise_exception=True)
+    except RuntimeError as error:
+        raise ModelError(
+            rule, got=error, remedy="Leave quantise out, or use a device that it names."
+        ) from error
+    if bits == "8bit":
+        # It says at every product that fp16 is what it rounds activations from.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
 
 
 def _tokenizer(path: str, **options: Any) -> Any:

@@ -16,6 +16,7 @@ import torch
 from peft import PeftModel
 
 from letheon import models, processes
+from letheon import recipe as recipes
 from letheon.adapters import BoundedLoraConfig
 from letheon.data.example import Corpus
 from letheon.errors import FolderError, ModelError
@@ -65,13 +66,13 @@ def merge(run_folder: Path, out: Path, *, base: str | None = None) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FolderError("A merge needs an empty folder.", got=str(out), remedy="Choose another.")
     config = BoundedLoraConfig.from_pretrained(str(adapter))
-    loaded = models.load(ModelSource(path=base or config.base_model_name_or_path))
+    place = base or config.base_model_name_or_path
+    loaded = models.load(_as_in(run_folder, place))
     made_on = RunFolder(run_folder).read_json(RunFolder.ENVIRONMENT).get("model")
     if loaded.checksum != made_on:
         raise ModelError(
             "An adapter is merged into the weights that it was trained on.",
-            got=f"{loaded.checksum[:12]} of {base or config.base_model_name_or_path}, where the "
-            f"run has {str(made_on)[:12]}",
+            got=f"{loaded.checksum[:12]} of {place}, where the run has {str(made_on)[:12]}",
             remedy="Name that model with --base.",
         )
     with warnings.catch_warnings():
@@ -81,6 +82,14 @@ def merge(run_folder: Path, out: Path, *, base: str | None = None) -> Path:
     with replacing(out) as fresh:
         models.save(model, loaded.tokenizer, fresh)
     return out
+
+
+def _as_in(run_folder: Path, path: str) -> ModelSource:
+    """Return the model at ``path`` as the run loaded it: quantised, if it was."""
+    source = recipes.load(RunFolder(run_folder).at(RunFolder.RECIPE)).model
+    if source.quantise is None:
+        return ModelSource(path=path)
+    return ModelSource(path=path, dtype=source.dtype, quantise=source.quantise)
 
 
 def write_records(folder: RunFolder, name: str, records: Records) -> None:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from letheon import registry
 from letheon.adapters import BoundedLoraConfig
+from letheon.adapters.quantised import is_quantised
 from letheon.adapters.targets import adaptable_layers
 from letheon.data.example import Corpus, Example
 from letheon.data.files import corpus_from_files
@@ -109,6 +110,12 @@ def adapt(model: Any, adapter: Adapter | None, *, seed: int | None) -> Any:
     Raises ModelError for settings that do not suit the model.
     """
     if adapter is None:
+        if any(is_quantised(layer) for layer in model.modules()):
+            raise ModelError(
+                "Quantised weights stay fixed: without an adapter nothing of them would train.",
+                got="a quantised model and no adapter",
+                remedy="Add an adapter to the recipe.",
+            )
         return model
     config = BoundedLoraConfig(
         r=adapter.r,

@@ -64,7 +64,8 @@ class Make(_Strict):
 
 class ModelSource(_Strict):
     """Where a model comes from: ``path`` (folder or hub name), ``recipe`` (trained when it is not
-    there yet, with this ``seed``), or ``make`` (fresh weights; for ``train``).
+    there yet, with this ``seed``), or ``make`` (fresh weights; for ``train``). With ``quantise``
+    the model of a ``path`` is loaded in four bits (nf4) or eight (LLM.int8).
     """
 
     path: str | None = None
@@ -73,12 +74,15 @@ class ModelSource(_Strict):
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     make: Make | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    quantise: Literal["4bit", "8bit"] | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> ModelSource:
         given = [k for k in ("path", "recipe", "make") if getattr(self, k) is not None]
         if len(given) != 1:
             raise ValueError(f"a model needs exactly one of path, recipe, make; given: {given}")
+        if self.quantise and self.path is None:
+            raise ValueError("quantise is for the model of a path")
         return self
 
 
@@ -236,6 +240,8 @@ class Recipe(_Strict):
             raise ValueError(f"the model of a recipe of kind {self.kind} has {' or '.join(kinds)}")
         if any(gold and gold.make for gold in (self.gold.selection, self.gold.scoring)):
             raise ValueError("a gold model has path or recipe")
+        if self.model.quantise and self.adapter is None and self.kind == "unlearn":
+            raise ValueError("a model with model.quantise needs an adapter: its weights stay fixed")
         return self
 
     def _idle(self) -> dict[str, bool]:
@@ -245,6 +251,7 @@ class Recipe(_Strict):
         loop = self.training
         return {
             "adapter": self.adapter is not None,
+            "model.quantise": self.model.quantise is not None,
             "gold": self.gold != Gold(),
             "training.forget_tokens": loop.forget_tokens != "answer",
             "training.probe_every": loop.probe_every is not None,
@@ -377,6 +384,8 @@ def _anchor(recipe: Recipe, base: Path) -> Recipe:
 
 
 _PATHS = {"path", "recipe", "forget", "retain", "tokenizer"}
+# Left out where it is None: runs made before it was there keep their identity.
+_LATER = {"quantise"}
 
 
 def _without_paths(node: Any) -> Any:
@@ -385,6 +394,7 @@ def _without_paths(node: Any) -> Any:
             k: _without_paths(v)
             for k, v in node.items()
             if not (k in _PATHS and (v is None or isinstance(v, str)))
+            and not (k in _LATER and v is None)
         }
     return [_without_paths(v) for v in node] if isinstance(node, list) else node
 

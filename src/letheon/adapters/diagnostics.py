@@ -48,11 +48,11 @@ def weight_change(model: nn.Module) -> list[WeightChange]:
 
 def _measure(layer: BoundedLoraLayer, index: int) -> WeightChange:
     names, matrix = layer.active(), layer.matrices[index]
-    plan, weight = layer.plan(names, index), layer.weight(index)
+    plan = layer.plan(names, index)
     # Of a model that is sharded over processes a factor is whole only when it is asked for.
     shards = layer.factors(names, index)
     factors = [f.full_tensor() if isinstance(f, DTensor) else f for f in shards]
-    rows, cols = weight.shape[-2:]
+    rows, cols = matrix.stored
     bounded = sum(change.bound.bounded for change in plan.changes)
     height = max(1, TILE_ELEMENTS // cols)
     squares, peak, active = 0.0, 0.0, 0
@@ -63,7 +63,8 @@ def _measure(layer: BoundedLoraLayer, index: int) -> WeightChange:
             squares += float(delta.square().sum(dtype=torch.float64))
             peak = max(peak, float(delta.abs().max()))
             active += n_active
-    share = active / (weight.numel() * bounded) if bounded else 0.0
+    entries = rows * cols * (matrix.experts or 1)
+    share = active / (entries * bounded) if bounded else 0.0
     name = full_name(layer.name, matrix)
     return WeightChange(name=name, norm=squares**0.5, max_abs=peak, active_share=share)
 

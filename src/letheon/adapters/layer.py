@@ -4,7 +4,9 @@ from __future__ import annotations
 
 __all__ = ["BoundedLoraLayer", "BoundedLoraLinear", "check_rank", "full_name"]
 
+import dataclasses
 import math
+import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from letheon.adapters.config import BoundedLoraConfig
 from letheon.adapters.keep import KeptWeight
 from letheon.adapters.linear import Change, Plan, bounded_linear, effective_weight
 from letheon.adapters.matrices import Matrix, matrices
+from letheon.adapters.quantised import is_quantised, plain_layer, reader
 from letheon.errors import ModelError
 
 Names = Sequence[str]
@@ -28,6 +31,7 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
 
     Active adapters add up: ``W + sum_k s_k phi_k(omega_k B_k A_k)``. A subclass names in
     ``adapter_layer_names`` its matrices' factors, A and B in turn, and computes in ``forward``.
+    A quantised weight is merged into ``dtype``, since its own format cannot hold the change.
     """
 
     adapter_layer_names: tuple[str, ...] = ()
@@ -41,7 +45,9 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
         get_base_layer: Callable[[], Any]
         set_adapter: Callable[..., None]
 
-    def __init__(self, base_layer: nn.Module, name: str) -> None:
+    def __init__(
+        self, base_layer: nn.Module, name: str, dtype: torch.dtype = torch.float32
+    ) -> None:
         super().__init__()
         self.base_layer = base_layer
         self.name = name
@@ -53,6 +59,8 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
         self.merged_adapters: list[str] = []
         self._kept: dict[tuple[int, int], KeptWeight] = {}
         self._unmerged: list[Tensor] = []
+        self._dtype = dtype
+        self._quantised: nn.Module | None = None
 
     def add(self, adapter: str, config: BoundedLoraConfig, *, plain: bool = False) -> None:
         """Add an adapter: A kaiming-uniform, B zero, on the weight's device.
@@ -65,7 +73,8 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
         """
         check_rank(self.name, self.matrices, config.r)
         for index, matrix in enumerate(self.matrices):
-            pair = self._start(config, matrix, self.weight(index))
+            device, dtype = self.weight(index).device, self.float_type(index)
+            pair = self._start(config, matrix, device, dtype)
             for store, factor in zip(self._stores(index), pair, strict=True):
                 store[adapter] = nn.Parameter(factor)
         self.changes[adapter] = [
@@ -91,10 +100,18 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
     def plan(self, names: Names, index: int = 0, keeper: KeptWeight | None = None) -> Plan:
         """Return how the named adapters change one stored matrix."""
         changes = tuple(self.changes[name][index] for name in names)
-        return Plan(changes, self.matrices[index].transposed, keeper=keeper)
+        layer = self.get_base_layer()
+        read = reader(layer) if is_quantised(layer) else None
+        return Plan(changes, self.matrices[index].transposed, keeper=keeper, reader=read)
+
+    def float_type(self, index: int = 0) -> torch.dtype:
+        """Return the type of one matrix's numbers; of a quantised one, that it is merged into."""
+        return self._dtype if is_quantised(self.get_base_layer()) else self.weight(index).dtype
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Add the (active) adapters to the weights; the untouched ones are kept for unmerging.
+
+        A quantised layer gives its place to a plain one, with a warning.
 
         Raises:
             ModelError: ``safe_merge`` and a merged weight is not finite.
@@ -106,18 +123,31 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
         merged = []
         for index, weight in enumerate(weights):
             plan, factors = self.plan(names, index), self.factors(names, index)
-            merged.append(effective_weight(weight, plan, factors, weight.dtype))
+            merged.append(effective_weight(weight, plan, factors, self.float_type(index)))
             if safe_merge and not torch.isfinite(merged[-1]).all():
                 raise ModelError(
                     "A merged weight must be finite.", got=self.name, remedy="Check the adapter."
                 )
-        self._unmerged = self._unmerged or [weight.detach().clone() for weight in weights]
-        _overwrite(weights, merged)
+        if is_quantised(self.get_base_layer()):
+            self._quantised = self.base_layer
+            self._replace_base(plain_layer(self.get_base_layer(), merged[0]))
+            # one text for all layers: Python shows it once
+            warnings.warn(
+                f"Merging dequantises: weights of a quantised base become {self._dtype} ones.",
+                stacklevel=2,
+            )
+        else:
+            if self._quantised is None and not self._unmerged:
+                self._unmerged = [weight.detach().clone() for weight in weights]
+            _overwrite(weights, merged)
         self.merged_adapters.extend(names)
         self._kept.clear()
 
     def unmerge(self) -> None:
-        """Restore the untouched weights, bit by bit."""
+        """Restore the untouched weights, bit by bit; a quantised layer takes its place again."""
+        if self._quantised is not None:
+            self._replace_base(self._quantised)
+            self._quantised = None
         if self._unmerged:
             _overwrite([self.weight(i) for i in range(len(self.matrices))], self._unmerged)
         self._unmerged = []
@@ -127,6 +157,10 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
         """Delete one adapter; the first one left becomes active if it was the active one."""
         super().delete_adapter(adapter_name)
         self._kept.clear()
+
+    def _replace_base(self, layer: nn.Module) -> None:
+        self.base_layer = layer
+        self.matrices = _adaptable(layer, self.name)
 
     def _enter(self) -> list[str]:
         """Name the adapters to compute with; a merged layer that is disabled is unmerged first."""
@@ -172,14 +206,14 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
         return getattr(self, A), getattr(self, B)
 
     def _start(
-        self, config: BoundedLoraConfig, matrix: Matrix, weight: Tensor
+        self, config: BoundedLoraConfig, matrix: Matrix, device: torch.device, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        wide = torch.promote_types(weight.dtype, torch.float32)
-        dtype = wide if config.fp32_factors else weight.dtype
+        if config.fp32_factors:
+            dtype = torch.promote_types(dtype, torch.float32)
         stack = () if matrix.experts is None else (matrix.experts,)
-        A = torch.empty(*stack, config.r, matrix.in_features, device=weight.device, dtype=dtype)
-        B = torch.zeros(*stack, matrix.out_features, config.r, device=weight.device, dtype=dtype)
-        generator = self._generator(config, matrix, weight.device)
+        A = torch.empty(*stack, config.r, matrix.in_features, device=device, dtype=dtype)
+        B = torch.zeros(*stack, matrix.out_features, config.r, device=device, dtype=dtype)
+        generator = self._generator(config, matrix, device)
         for part in A if stack else (A,):
             nn.init.kaiming_uniform_(part, a=math.sqrt(5), generator=generator)
         return A, B
@@ -237,8 +271,9 @@ class BoundedLoraLinear(BoundedLoraLayer):
     def get_delta_weight(self, adapter: str) -> Tensor:
         """Return one adapter's change of the stored weight, in the factors' type."""
         A, B = self.factors([adapter])
-        zero = torch.zeros_like(self.weight(), dtype=A.dtype)
-        return effective_weight(zero, self.plan([adapter]), [A, B], A.dtype)
+        zero = torch.zeros(self.matrices[0].stored, dtype=A.dtype, device=A.device)
+        plan = dataclasses.replace(self.plan([adapter]), reader=None)
+        return effective_weight(zero, plan, [A, B], A.dtype)
 
 
 def full_name(layer: str, matrix: Matrix) -> str:
@@ -263,9 +298,10 @@ def _adaptable(layer: nn.Module, name: str) -> tuple[Matrix, ...]:
     found = matrices(layer)
     if not found:
         raise ModelError(
-            "Only linear layers and stacked experts with floating-point weights can be adapted.",
+            "Only linear layers and stacked experts with floating-point weights, and linear layers "
+            "that bitsandbytes has quantised, can be adapted.",
             got=f"{name} ({type(layer).__name__})",
-            remedy="Leave it out of target_modules, or load the model without quantisation.",
+            remedy="Leave it out of target_modules, or load the model without this quantisation.",
         )
     return found
 

@@ -8,13 +8,24 @@ the stored weight is ``[out, in]`` (``nn.Linear``) or ``[in, out]`` (transformer
 Everything below works on the stored layout: ``phase = omega L R`` with ``L, R = B, A`` or, for the
 transposed layout, ``A^T, B^T``. Phase and bound are computed in fp32 whatever the weight's type
 (fp64 for fp64 factors): at omega 100 the eight bits of bf16 would lose the sine's argument.
+
+A quantised weight is read through ``Plan.reader`` a tile at a time; it takes no gradient.
 """
 
 from __future__ import annotations
 
-__all__ = ["Change", "Plan", "block", "bounded_linear", "effective_weight", "phase_type", "stored"]
+__all__ = [
+    "Change",
+    "Plan",
+    "Readable",
+    "block",
+    "bounded_linear",
+    "effective_weight",
+    "phase_type",
+    "stored",
+]
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -41,6 +52,15 @@ class Change(NamedTuple):
     scale: float
 
 
+class Readable(Protocol):
+    """A matrix whose blocks can be read: a tensor, or a quantised weight."""
+
+    shape: Any
+
+    def __getitem__(self, block: tuple[slice, slice], /) -> Tensor:
+        """Return the entries of some rows and columns."""
+
+
 class WeightKeeper(Protocol):
     """Gives back an effective weight it kept, if neither weight nor factors have changed since."""
 
@@ -56,13 +76,19 @@ class Plan:
     """How to compute: the changes, the stored layout, the panel's width (None: chosen by size).
 
     With a ``keeper`` the effective weight is kept between forward and backward (and further
-    forwards) instead of being built panel by panel.
+    forwards) instead of being built panel by panel. A ``reader`` makes the stored numbers of a
+    quantised weight readable.
     """
 
     changes: tuple[Change, ...]
     transposed: bool = False
     panel: int | None = None
     keeper: WeightKeeper | None = None
+    reader: Callable[[Tensor], Readable] | None = None
+
+    def read(self, weight: Tensor) -> Readable:
+        """Return the matrix that ``weight`` stores."""
+        return weight if self.reader is None else self.reader(weight)
 
 
 class Stored(NamedTuple):
@@ -98,7 +124,7 @@ def stored(plan: Plan, factors: Sequence[Tensor]) -> list[Stored]:
 
 
 def block(
-    weight: Tensor, changes: Sequence[Stored], rows: slice, cols: slice, into: Tensor
+    weight: Readable, changes: Sequence[Stored], rows: slice, cols: slice, into: Tensor
 ) -> Tensor:
     """Write ``weight[rows, cols]`` with ``changes`` added, rounded once, into ``into``."""
     panel = [change.columns(cols) for change in changes]
@@ -116,9 +142,12 @@ def effective_weight(
 
     Of a stack ``[count, ...]`` with factors ``[count, ...]`` it is built one matrix at a time.
     """
-    rows, cols = (slice(0, size) for size in weight.shape[-2:])
-    into = torch.empty(weight.shape, dtype=dtype, device=weight.device)
-    for part in range(len(weight)) if weight.dim() == 3 else [...]:
+    matrix = plan.read(weight)
+    rows, cols = (slice(0, size) for size in matrix.shape[-2:])
+    into = torch.empty(matrix.shape, dtype=dtype, device=weight.device)
+    if into.dim() == 2:
+        return block(matrix, stored(plan, factors), rows, cols, into)
+    for part in range(len(weight)):
         changes = stored(plan, [factor[part] for factor in factors])
         block(weight[part], changes, rows, cols, into[part])
     return into
@@ -146,7 +175,7 @@ class _BoundedLinear(torch.autograd.Function):
         ctx.save_for_backward(x, weight, *factors)
         ctx.plan = plan
         flat = x.reshape(-1, x.shape[-1])
-        n_out = weight.shape[1 if plan.transposed else 0]
+        n_out = plan.read(weight).shape[1 if plan.transposed else 0]
         bias = None if bias is None else bias.to(x.dtype)
         y = _forward(flat, weight, bias, plan, factors)
         return y.view(*x.shape[:-1], n_out)
@@ -171,13 +200,14 @@ def _forward(
     kept = _kept(weight, plan, factors, x.dtype, build=True)
     if kept is not None:
         return _product(x, kept, bias, plan)
-    every, changes = _full(weight), stored(plan, factors)
-    panels = list(_panels(weight, plan, 1 if plan.transposed else 0, x.dtype))
+    matrix, changes = plan.read(weight), stored(plan, factors)
+    every = _full(matrix)
+    panels = list(_panels(matrix, plan, 1 if plan.transposed else 0, x.dtype))
     scratch = _Scratch(x)
     y = x.new_empty((x.shape[0], panels[-1].stop)) if len(panels) > 1 else None
     for panel in panels:
         rows, cols = (every[0], panel) if plan.transposed else (panel, every[1])
-        effective = block(weight, changes, rows, cols, scratch.block("weight", rows, cols))
+        effective = block(matrix, changes, rows, cols, scratch.block("weight", rows, cols))
         if y is None:
             return _product(x, effective, bias, plan)
         torch.mm(x, effective if plan.transposed else effective.t(), out=y[:, panel])
@@ -212,7 +242,8 @@ class _Backward:
         factors: Sequence[Tensor],
         needs: Sequence[bool],
     ) -> None:
-        self.x, self.grad, self.weight, self.plan, self.factors = x, grad, weight, plan, factors
+        self.x, self.grad, self.plan, self.factors = x, grad, plan, factors
+        self.weight = plan.read(weight)
         self.needs_x, self.needs_weight, self.needs_factor = needs[0], needs[1], needs[4:]
         self.changes = stored(plan, factors)
         self.scratch = _Scratch(x)
@@ -329,11 +360,11 @@ def _inside(panel: Tensor, tile: slice, rows: slice) -> Tensor:
     return panel[tile.start - rows.start : tile.stop - rows.start]
 
 
-def _full(weight: Tensor) -> tuple[slice, slice]:
+def _full(weight: Readable) -> tuple[slice, slice]:
     return slice(0, weight.shape[0]), slice(0, weight.shape[1])
 
 
-def _panels(weight: Tensor, plan: Plan, dimension: int, dtype: torch.dtype) -> Iterator[slice]:
+def _panels(weight: Readable, plan: Plan, dimension: int, dtype: torch.dtype) -> Iterator[slice]:
     """Cut a dimension of the stored weight into panels, the last one ragged."""
     size, other = weight.shape[dimension], weight.shape[1 - dimension]
     width = plan.panel or _panel_width(size, other, dtype)

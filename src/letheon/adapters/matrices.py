@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from letheon.adapters.quantised import is_quantised
+
 _DECLARED = {"has_gate", "has_bias", "is_transposed"}
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -38,14 +40,23 @@ class Matrix(NamedTuple):
         """The matrix's ``(out, in)``, whatever its layout."""
         return self.out_features, self.in_features
 
+    @property
+    def stored(self) -> tuple[int, int]:
+        """The shape of one stored matrix, ``(in, out)`` if transposed."""
+        return self.shape[::-1] if self.transposed else self.shape
+
 
 def matrices(layer: nn.Module) -> tuple[Matrix, ...]:
     """Return the matrices of ``layer`` that can be adapted; none for any other kind of module.
 
-    Quantised weights are none: their stored numbers are not the matrix.
+    A weight that bitsandbytes has quantised is one, always ``[out, in]``; other quantised weights
+    are none: their stored numbers are not the matrix.
     """
+    if is_quantised(layer):
+        assert isinstance(layer, nn.Linear)
+        return (Matrix("weight", "bias", layer.out_features, layer.in_features),)
     if isinstance(layer, nn.Linear | Conv1D):
-        if layer.weight.dtype not in _FLOATS:
+        if layer.weight.dtype not in _FLOATS or type(layer.weight).__name__ == "Params4bit":
             return ()
         transposed = isinstance(layer, Conv1D)
         rows, cols = layer.weight.shape

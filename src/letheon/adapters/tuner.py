@@ -6,6 +6,7 @@ __all__ = ["BoundedLoraModel"]
 
 from typing import Any, ClassVar
 
+import torch
 from peft.tuners.tuners_utils import BaseTuner, check_target_module_exists
 from torch import nn
 
@@ -13,6 +14,7 @@ from letheon.adapters.config import BoundedLoraConfig
 from letheon.adapters.experts import BoundedLoraExperts
 from letheon.adapters.layer import BoundedLoraLayer, BoundedLoraLinear, check_rank
 from letheon.adapters.matrices import is_stack
+from letheon.adapters.quantised import dequantise, float_type
 from letheon.adapters.register import PREFIX, register
 from letheon.adapters.targets import (
     adaptable_layers,
@@ -67,12 +69,23 @@ class BoundedLoraModel(BaseTuner):
     ) -> None:
         plain = not check_target_module_exists(peft_config, current_key)
         layer = target if isinstance(target, BoundedLoraLayer) else None
-        new = layer or _new_layer(target, current_key)
+        new = layer or _new_layer(target, current_key, float_type(self.model))
         new.add(adapter_name, peft_config, plain=plain)
         if layer is None:
             if adapter_name not in self.active_adapters:
                 new.requires_grad_(False)
             self._replace_module(parent, target_name, new, target)
+
+    def merge_and_unload(
+        self,
+        progressbar: bool = False,
+        safe_merge: bool = False,
+        adapter_names: list[str] | None = None,
+    ) -> nn.Module:
+        """Return the model with its adapters in its weights; of a quantised base, dequantised."""
+        merged: nn.Module = super().merge_and_unload(progressbar, safe_merge, adapter_names)
+        dequantise(merged)
+        return merged
 
     def _replace_module(
         self, parent: nn.Module, child_name: str, new_module: nn.Module, child: nn.Module
@@ -103,9 +116,9 @@ def _check_unshared(name: str, layer: nn.Module, holders: dict[int, list[str]]) 
             )
 
 
-def _new_layer(target: nn.Module, name: str) -> BoundedLoraLayer:
+def _new_layer(target: nn.Module, name: str, dtype: torch.dtype) -> BoundedLoraLayer:
     kind = BoundedLoraExperts if is_stack(target) else BoundedLoraLinear
-    return kind(target, name)
+    return kind(target, name, dtype)
 
 
 def _is_attention(config: BoundedLoraConfig, key: str) -> bool:
