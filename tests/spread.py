@@ -17,7 +17,8 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from letheon import processes, registry
-from letheon.adapters import BoundedLoraConfig, BoundedLoraLinear
+from letheon.adapters import BoundedLoraConfig
+from letheon.adapters.layer import BoundedLoraLayer
 from letheon.evaluation.teacher_forced import score_answers
 from letheon.recipe import Training
 from letheon.training import loop
@@ -89,7 +90,8 @@ def runs(
 
 def holds(module: torch.nn.Module) -> bool:
     """Whether an adapted layer keeps its effective weight between calls."""
-    return isinstance(module, BoundedLoraLinear) and module._kept._effective is not None
+    kept = module._kept.values() if isinstance(module, BoundedLoraLayer) else ()
+    return any(weight._effective is not None for weight in kept)
 
 
 def main() -> None:
