@@ -15,7 +15,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from letheon.adapters import BoundedLoraLinear
+from letheon.adapters.layer import BoundedLoraLayer
 from letheon.recipe import Training
 
 
@@ -32,7 +32,7 @@ def place(model: Any, training: Training, accelerator: Accelerator) -> None:
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     blocks = set(getattr(model, "_no_split_modules", None) or ())
     for module in model.modules():
-        if isinstance(module, BoundedLoraLinear):
+        if isinstance(module, BoundedLoraLayer):
             # A kept weight would be whole on every process, and goes by version counters, which
             # gathered parameters do not raise when their shards have changed.
             module.keep_weight = dict.fromkeys(module.keep_weight, "never")
