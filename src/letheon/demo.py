@@ -58,7 +58,7 @@ _UNLEARNING: dict[str, Any] = {
     "retain_batch_size": 28,
     "forget_tokens": "facts",
     "probe_every": 20,
-    "probe_from": 80,
+    "probe_from": 100,
     "schedule": "cosine",
     "warmup": 0.05,
     "checkpoint_every": 40,
