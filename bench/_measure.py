@@ -9,7 +9,7 @@ before the call (inputs, weights) is not counted, nor is scratch inside the BLAS
 
 from __future__ import annotations
 
-__all__ = ["interleaved", "median_ratio", "peak_bytes", "write"]
+__all__ = ["interleaved", "median_ratio", "peak_bytes", "show", "write"]
 
 import json
 import statistics
@@ -53,9 +53,14 @@ def peak_bytes(run: Variant) -> int:
     return peak
 
 
-def write(ratios: Mapping[str, float], path: Path | None) -> None:
-    """Print the ratios, and write them as ``{"ratios": ...}`` where a path is given."""
+def show(ratios: Mapping[str, float]) -> Mapping[str, float]:
+    """Print some ratios as soon as they are known, and return them."""
     for name, value in ratios.items():
-        print(f"{name:<48} {value:.3f}")
+        print(f"{name:<48} {value:.3f}", flush=True)
+    return ratios
+
+
+def write(ratios: Mapping[str, float], path: Path | None) -> None:
+    """Write the ratios as ``{"ratios": ...}`` where a path is given."""
     if path is not None:
         path.write_text(json.dumps({"ratios": dict(ratios)}, indent=2) + "\n")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from _measure import Variant, interleaved, median_ratio, peak_bytes, write
+from _measure import Variant, interleaved, median_ratio, peak_bytes, show, write
 from peft import get_peft_model
 from torch import Tensor
 from torch.nn.functional import linear
@@ -126,9 +126,11 @@ def main() -> None:
     logging.disable(logging.WARNING)
     ratios: dict[str, float] = {}
     for case in CASES:
-        ratios |= layer_ratios(case, rounds=arguments.rounds)
+        print(f"{case}: {arguments.rounds} rounds of five variants", flush=True)
+        ratios |= show(layer_ratios(case, rounds=arguments.rounds))
     tiny = interleaved({b: tiny_step(b) for b in ("sine", "identity")}, rounds=31)
-    ratios["tiny_step_time_sine_vs_identity"] = median_ratio(tiny["sine"], tiny["identity"])
+    step = median_ratio(tiny["sine"], tiny["identity"])
+    ratios |= show({"tiny_step_time_sine_vs_identity": step})
     write(ratios, arguments.json)
 
 

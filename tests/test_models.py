@@ -48,15 +48,16 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 def test_answer_logits_are_the_full_logits_at_those_positions(family: str) -> None:
     torch.manual_seed(0)
     model = FAMILIES[family]().eval()
-    batch = collate(tiny_rows(5, seed=3), pad_id=1)
+    encoded = tiny_rows(5, seed=3)
+    batch = collate(encoded, pad_id=1)
     with torch.no_grad():
         found, _ = models.answer_logits(model, batch)
         full = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
     rows = [
         full[b, t - 1]
-        for b in range(len(batch))
-        for t in range(batch.input_ids.shape[1])
-        if batch.answer_mask[b, t]
+        for b, row in enumerate(encoded)
+        for t in range(len(row.ids))
+        if row.answer[t]
     ]
     torch.testing.assert_close(found, torch.stack(rows), atol=1e-5, rtol=1e-5)
     again = model(input_ids=batch.input_ids).logits

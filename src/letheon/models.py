@@ -123,11 +123,10 @@ def answer_logits(model: Any, batch: Batch, **options: Any) -> tuple[Tensor, Any
     padding never exist. The second value is the model's whole output; ``options`` go to the model.
     A model wrapped for several processes is run through its wrapper.
     """
-    before = batch.answer_mask[:, 1:]
     inner = model.module if isinstance(model, DistributedDataParallel) else model
 
     def choose(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (inputs[0][:, :-1][before], *inputs[1:])
+        return (inputs[0].flatten(0, 1)[batch.before], *inputs[1:])
 
     handle = inner.get_output_embeddings().register_forward_pre_hook(choose)
     try:

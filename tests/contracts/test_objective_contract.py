@@ -30,7 +30,7 @@ def _view(seed: int, lengths: tuple[int, ...] = (3, 1, 4)) -> HeldLogits:
         logits=torch.randn(n, 11, generator=generator, requires_grad=True),
         targets=torch.randint(0, 11, (n,), generator=generator),
         rows=torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)),
-        n_examples=len(lengths),
+        lengths=lengths,
     )
 
 

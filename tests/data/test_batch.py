@@ -19,10 +19,23 @@ ROWS = [
 def test_rows_are_padded_on_the_right() -> None:
     batch = collate(ROWS, pad_id=9)
     assert batch.input_ids.tolist() == [[5, 6, 7, 9], [5, 9, 9, 9]]
-    assert batch.answer_mask.tolist() == [[F, F, T, T], [F, T, F, F]]
-    assert batch.fact_mask.tolist() == [[F, F, T, F], [F, F, F, F]]
-    assert batch.n_answer_tokens == 3
     assert len(batch) == 2
+
+
+def test_answer_tokens_are_found_with_the_position_before_each() -> None:
+    batch = collate(ROWS, pad_id=9)
+    assert batch.before.tolist() == [1, 2, 4], "in two rows of four tokens"
+    assert batch.targets.tolist() == [7, 9, 9]
+    assert batch.rows.tolist() == [0, 0, 1]
+    assert batch.facts.tolist() == [T, F, F]
+    assert batch.lengths == (2, 1)
+
+
+def test_a_first_token_is_no_answer() -> None:
+    row = Encoded([5, 6], [T, T], [T, T])
+    batch = collate([row, Encoded([5], [T], [F])], pad_id=0)
+    assert batch.targets.tolist() == [6]
+    assert batch.lengths == (1, 0)
 
 
 def test_a_real_end_token_equal_to_the_pad_token_is_attended() -> None:
@@ -33,16 +46,18 @@ def test_a_real_end_token_equal_to_the_pad_token_is_attended() -> None:
 def test_the_pad_id_is_of_no_consequence_to_the_masks() -> None:
     one, other = collate(ROWS, pad_id=0), collate(ROWS, pad_id=9)
     assert torch.equal(one.attention_mask, other.attention_mask)
-    assert torch.equal(one.answer_mask, other.answer_mask)
+    assert torch.equal(one.before, other.before)
 
 
 def test_moving_keeps_everything() -> None:
     batch = collate(ROWS, pad_id=0)
     moved = batch.to("cpu")
     assert torch.equal(moved.input_ids, batch.input_ids)
-    assert moved.n_answer_tokens == 3
+    for name in ("input_ids", "attention_mask", "before", "targets", "rows", "facts"):
+        assert torch.equal(getattr(moved, name), getattr(batch, name)), name
+    assert moved.lengths == (2, 1)
     assert batch.input_ids.dtype is torch.int64
-    assert batch.answer_mask.dtype is torch.bool
+    assert batch.facts.dtype is torch.bool
 
 
 def test_prompts_are_padded_on_the_left() -> None:

@@ -25,7 +25,7 @@ def view(*answers: list[float]) -> HeldLogits:
         logits=torch.stack([p, 1 - p], dim=1).log(),
         targets=torch.zeros(len(p), dtype=torch.long),
         rows=torch.tensor(rows),
-        n_examples=len(answers),
+        lengths=tuple(map(len, answers)),
     )
 
 
@@ -70,8 +70,8 @@ def test_npo_with_small_beta_has_the_gradient_of_ascent() -> None:
     for objective in (NPO(beta=1e-4, retain_weight=0.0), GradientAscent()):
         leaf = logits.clone().requires_grad_()
         targets, rows = torch.tensor([0, 1, 2, 3]), torch.tensor([0, 1, 2, 3])
-        model = HeldLogits(leaf, targets, rows, 4)
-        reference = Reference(forget=HeldLogits(logits, targets, rows, 4))
+        model = HeldLogits(leaf, targets, rows, (1, 1, 1, 1))
+        reference = Reference(forget=HeldLogits(logits, targets, rows, (1, 1, 1, 1)))
         counts = {"forget_token": 4, "forget_example": 4, "retain_token": 1}
         retain = RETAIN if objective.needs.retain else None
         objective.loss(model, retain, reference, None).total(counts).backward()

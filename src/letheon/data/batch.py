@@ -1,4 +1,7 @@
-"""Batches: encoded rows -> padded tensors whose masks come from lengths, never from ids."""
+"""Batches: encoded rows -> padded tensors whose masks come from lengths, never from ids.
+
+Shapes: B rows, T tokens of the longest, N answer tokens of all rows together (row-major).
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,22 @@ from letheon.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Right-padded rows, all tensors [B, T]: ids and attention are int64, the masks bool.
+    """Right-padded rows and where their answers are.
 
-    A mask marks the token itself: the logits that predict it stand one position before.
-    ``n_answer_tokens`` counts ``answer_mask``, known without reading from the device.
+    ``input_ids`` and ``attention_mask`` [B, T] int64. Of the answer tokens: the position ``before``
+    each among B * T (where the logits that predict it stand), the tokens themselves as
+    ``targets``, their ``rows``, all [N] int64, and whether they belong to ``facts``, [N] bool.
+    ``lengths``: how many each row has. What has a shape of N is made here, where numbers are at
+    hand: on an accelerator to look for a mask's entries would wait for all work before it.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
-    answer_mask: Tensor
-    fact_mask: Tensor
-    n_answer_tokens: int
+    before: Tensor
+    targets: Tensor
+    rows: Tensor
+    facts: Tensor
+    lengths: tuple[int, ...]
 
     def __len__(self) -> int:
         return int(self.input_ids.shape[0])
@@ -37,9 +45,11 @@ class Batch:
         return Batch(
             self.input_ids.to(device),
             self.attention_mask.to(device),
-            self.answer_mask.to(device),
-            self.fact_mask.to(device),
-            self.n_answer_tokens,
+            self.before.to(device),
+            self.targets.to(device),
+            self.rows.to(device),
+            self.facts.to(device),
+            self.lengths,
         )
 
 
@@ -62,16 +72,22 @@ def pad_id(tokenizer: Any) -> int:
 def collate(rows: Sequence[Encoded], *, pad_id: int) -> Batch:
     """Pad rows on the right to the longest.
 
+    A row's first token is never an answer's: nothing predicts it.
+
     Raises :class:`~letheon.errors.DataError` when there is no row.
     """
     _some(rows)
     width = max(len(row.ids) for row in rows)
+    places = [[t for t in range(1, len(row.ids)) if row.answer[t]] for row in rows]
+    every = [(b, t) for b, found in enumerate(places) for t in found]
     return Batch(
         torch.tensor([_right(row.ids, width, pad_id) for row in rows], dtype=torch.long),
         torch.tensor([_right([1] * len(row.ids), width, 0) for row in rows], dtype=torch.long),
-        torch.tensor([_right(row.answer, width, False) for row in rows], dtype=torch.bool),
-        torch.tensor([_right(row.facts, width, False) for row in rows], dtype=torch.bool),
-        sum(sum(row.answer) for row in rows),
+        torch.tensor([b * width + t - 1 for b, t in every], dtype=torch.long),
+        torch.tensor([rows[b].ids[t] for b, t in every], dtype=torch.long),
+        torch.tensor([b for b, _ in every], dtype=torch.long),
+        torch.tensor([rows[b].facts[t] for b, t in every], dtype=torch.bool),
+        tuple(map(len, places)),
     )
 
 

@@ -56,11 +56,9 @@ def score_answers(
             for chosen in by_length([len(r.ids) for r in rows], batch_tokens):
                 batch = collate([rows[i] for i in chosen], pad_id=pad_id).to(device)
                 logits, _ = answer_logits(model, batch)
-                mask = batch.answer_mask[:, 1:]
-                table = _statistics(logits, batch.input_ids[:, 1:][mask])
-                facts = batch.fact_mask[:, 1:][mask].cpu().numpy()
-                counts = mask.sum(1).cpu().numpy()
-                cuts = np.cumsum(counts)[:-1]
+                table = _statistics(logits, batch.targets)
+                facts = batch.facts.cpu().numpy()
+                cuts = np.cumsum(batch.lengths)[:-1]
                 parts = [np.split(column, cuts) for column in (*table, facts)]
                 for k, i in enumerate(chosen):
                     found[i] = TokenScores(*(part[k] for part in parts))

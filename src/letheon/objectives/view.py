@@ -57,16 +57,22 @@ class AnswerView(Protocol):
 class HeldLogits:
     """A view that holds the logits of its answer tokens.
 
-    ``logits`` [N, V] any float type, ``targets`` [N] int64, ``rows`` [N] int64; ``states`` maps a
-    layer to [N, H] where an objective asked for hidden states.
+    ``logits`` [N, V] any float type, ``targets`` [N] int64, ``rows`` [N] int64, ``lengths`` the
+    answer tokens of each example; ``states`` maps a layer to [N, H] where an objective asked for
+    hidden states.
     """
 
     logits: Tensor
     targets: Tensor
     rows: Tensor
-    n_examples: int
+    lengths: tuple[int, ...]
     states: dict[int, Tensor] | None = None
     chunk: int = 1024
+
+    @property
+    def n_examples(self) -> int:
+        """B."""
+        return len(self.lengths)
 
     def logp(self) -> Tensor:
         """Log-probability of each answer token, [N]."""
@@ -95,18 +101,19 @@ class HeldLogits:
 
     def split(self, n_first: int) -> tuple[HeldLogits, HeldLogits]:
         """Part the view after its first ``n_first`` examples."""
-        cut = int((self.rows < n_first).sum())
-        return self._part(slice(0, cut), 0, n_first), self._part(
-            slice(cut, None), n_first, self.n_examples - n_first
+        cut = sum(self.lengths[:n_first])
+        return (
+            self._part(slice(0, cut), slice(0, n_first)),
+            self._part(slice(cut, None), slice(n_first, None)),
         )
 
-    def _part(self, tokens: slice, first_row: int, n_examples: int) -> HeldLogits:
+    def _part(self, tokens: slice, examples: slice) -> HeldLogits:
         states = self.states and {k: v[tokens] for k, v in self.states.items()}
         return HeldLogits(
             self.logits[tokens],
             self.targets[tokens],
-            self.rows[tokens] - first_row,
-            n_examples,
+            self.rows[tokens] - examples.start,
+            self.lengths[examples],
             states,
             self.chunk,
         )

@@ -23,15 +23,8 @@ from letheon.objectives.view import CachedAnswers, HeldLogits
 def answer_views(model: Any, batch: Batch, *, hidden: Sequence[int] = ()) -> HeldLogits:
     """Run ``model`` once over ``batch`` and return its view of all answers."""
     logits, out = answer_logits(model, batch, output_hidden_states=bool(hidden))
-    mask = batch.answer_mask[:, 1:]
-    states = {k: out.hidden_states[k][:, :-1][mask] for k in hidden} if hidden else None
-    return HeldLogits(
-        logits=logits,
-        targets=batch.input_ids[:, 1:][mask],
-        rows=mask.nonzero()[:, 0],
-        n_examples=len(batch),
-        states=states,
-    )
+    states = {k: out.hidden_states[k].flatten(0, 1)[batch.before] for k in hidden} or None
+    return HeldLogits(logits, batch.targets, batch.rows, batch.lengths, states)
 
 
 def has_adapter(model: Any) -> bool:
@@ -65,8 +58,7 @@ class Untouched:
             for start in range(0, len(rows), batch_size):
                 batch = collate(rows[start : start + batch_size], pad_id=pad_id).to(device)
                 view = answer_views(model, batch)
-                counts = torch.bincount(view.rows, minlength=view.n_examples).tolist()
-                self._cached.extend(torch.split(view.logp().cpu(), counts))
+                self._cached.extend(torch.split(view.logp().cpu(), view.lengths))
 
     def reference(self, batch: Batch, forget: Sequence[int]) -> Reference:
         """Return the reference of a batch whose first rows are the ``forget`` rows."""
