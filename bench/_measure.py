@@ -9,7 +9,7 @@ before the call (inputs, weights) is not counted, nor is scratch inside the BLAS
 
 from __future__ import annotations
 
-__all__ = ["interleaved", "median_ratio", "peak_bytes", "show", "write"]
+__all__ = ["interleaved", "median_ratio", "peak_bytes", "peak_of", "show", "write"]
 
 import json
 import statistics
@@ -40,8 +40,13 @@ def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
 
 
 def peak_bytes(run: Variant) -> int:
-    """Return the largest number of bytes allocated at one time during ``run``."""
+    """Return the largest number of bytes allocated at one time during a second ``run``."""
     run()
+    return peak_of(run)
+
+
+def peak_of(run: Variant) -> int:
+    """Return the largest number of bytes allocated at one time during ``run``."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         run()
     assert recorded.profiler is not None

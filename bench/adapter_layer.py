@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 import transformers
-from _measure import Variant, interleaved, median_ratio, peak_bytes, show, write
+from _measure import Variant, interleaved, median_ratio, peak_of, show, write
 from peft import get_peft_model
 from torch import Tensor
 from torch.nn.functional import linear
@@ -83,7 +83,7 @@ def layer_ratios(case: str, *, rounds: int) -> dict[str, float]:
     """Measure one case: time and memory against each baseline."""
     variants = layer_variants(*CASES[case])
     times = interleaved(variants, rounds=rounds)
-    peaks = {name: peak_bytes(run) for name, run in variants.items()}
+    peaks = {name: peak_of(run) for name, run in variants.items()}
     ratios = {}
     for ours, prefix in (("ours", ""), ("kept", "kept_")):
         for other in BASELINES:
@@ -120,13 +120,13 @@ def main() -> None:
     """Measure everything, print it, write it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="where to write the ratios")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
     ratios: dict[str, float] = {}
     for case in CASES:
-        print(f"{case}: {arguments.rounds} rounds of five variants", flush=True)
+        print(f"{case}: {arguments.rounds} rounds of five variants, minutes", flush=True)
         ratios |= show(layer_ratios(case, rounds=arguments.rounds))
     tiny = interleaved({b: tiny_step(b) for b in ("sine", "identity")}, rounds=31)
     step = median_ratio(tiny["sine"], tiny["identity"])

@@ -104,6 +104,32 @@ def validate(recipe: RecipeArg, set_: SetOption = None, as_json: JsonOption = Fa
         typer.echo("\n".join([*lines, "valid"]))
 
 
+@app.command(epilog=_example("letheon plan recipes/tofu_forget10_sine.yaml --card 24GB"))
+def plan(
+    recipe: RecipeArg,
+    set_: SetOption = None,
+    card: Annotated[
+        str | None, typer.Option(help="Memory of a device, for example 24GB; default this one's.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="How many there are; default the recipe's.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict the memory of a run on each device, and say what makes it fit a card."""
+    from letheon import plan as module
+    from letheon import recipe as recipes
+    from letheon.ui import console
+
+    size = None if card is None else module.card_bytes(card)
+    loaded = recipes.load(recipe, set_ or [])
+    found = module.plan(loaded, card=size, processes=processes)
+    if as_json:
+        _json(found.to_json())
+    else:
+        module.show(found, loaded.name, console())
+
+
 @app.command(epilog=_example("letheon train recipes/tofu_target.yaml --out runs/target"))
 def train(
     recipe: RecipeArg, set_: SetOption = None, out: OutOption = None, as_json: JsonOption = False

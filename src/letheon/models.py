@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["Loaded", "answer_logits", "checksum", "load", "make", "save", "skeleton"]
+__all__ = [
+    "Loaded",
+    "Outline",
+    "answer_logits",
+    "checksum",
+    "load",
+    "make",
+    "outline",
+    "save",
+    "skeleton",
+]
 
 import hashlib
 import logging
@@ -41,6 +51,19 @@ class Loaded:
     checksum: str
 
 
+@dataclass(frozen=True)
+class Outline:
+    """A causal language model without its weights: configuration, their type, tokenizer."""
+
+    config: Any
+    dtype: torch.dtype
+    tokenizer: Any
+
+    def build(self) -> Any:
+        """Return the model with random weights (with none at all among fake tensors)."""
+        return AutoModelForCausalLM.from_config(self.config, dtype=self.dtype)
+
+
 def load(source: ModelSource) -> Loaded:
     """Load ``source.path``, a folder or a hub name, quantised if ``source`` says so.
 
@@ -48,10 +71,7 @@ def load(source: ModelSource) -> Loaded:
     are not whole (transformers would fill missing weights with random ones), or it cannot be
     quantised here.
     """
-    path = str(source.path)
-    if path.startswith(("/", "./", "../", "~")) and not Path(path).is_dir():
-        raise _unusable(path, "there is no such folder")
-    options: dict[str, Any] = {"revision": source.revision} if source.revision else {}
+    path, options = _place(source)
     tokenizer = _tokenizer(path, **options)
     if source.quantise is not None:
         options["quantization_config"] = _quantisation(source.quantise)
@@ -74,26 +94,31 @@ def load(source: ModelSource) -> Loaded:
     return Loaded(model, tokenizer, checksum(Path(path)) or f"{path}@{commit}")
 
 
+def outline(source: ModelSource, texts: Iterable[str]) -> Outline:
+    """Return what ``load``, or ``make`` on ``texts``, would return, without the weights.
+
+    Raises ModelError as they do, as far as no weights are read for it.
+    """
+    if source.make is not None:
+        tokenizer, special, _ = _words(source.make, texts, seed=0)
+        return Outline(_config(source.make, special), torch.float32, tokenizer)
+    path, options = _place(source)
+    tokenizer = _tokenizer(path, **options)
+    try:
+        config = AutoConfig.from_pretrained(path, **options)
+    except Exception as error:
+        raise _unusable(path, error) from error
+    own = config.dtype if source.dtype == "auto" else getattr(torch, source.dtype)
+    return Outline(config, own or torch.float32, tokenizer)
+
+
 def make(spec: Make, texts: Iterable[str], *, seed: int) -> Loaded:
     """Make a model with random weights; a byte-pair tokenizer is trained on ``texts``.
 
     Raises ModelError for an unknown architecture or configuration field, or a value that the
     architecture refuses.
     """
-    if spec.tokenizer is not None:
-        tokenizer = _tokenizer(spec.tokenizer)
-        # The recipe's identity leaves paths out: which tokenizer it is must be said here.
-        words = repr(sorted(tokenizer.get_vocab().items())).encode()
-        mark = f"made:{seed}:{hashlib.sha256(words).hexdigest()}"
-    else:
-        tokenizer = train_bpe(texts, vocab_size=spec.vocab_size)
-        mark = f"made:{seed}"
-    special = {
-        "vocab_size": len(tokenizer),
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
+    tokenizer, special, mark = _words(spec, texts, seed=seed)
     torch.manual_seed(seed)
     return Loaded(_fresh(spec, special), tokenizer, mark)
 
@@ -149,6 +174,33 @@ def checksum(folder: Path) -> str:
         with file.open("rb") as stream:
             sha.update(hashlib.file_digest(stream, "sha256").digest())
     return sha.hexdigest() if files else ""
+
+
+def _place(source: ModelSource) -> tuple[str, dict[str, Any]]:
+    """Return where a model is and what to ask for it with; ModelError for an absent folder."""
+    path = str(source.path)
+    if path.startswith(("/", "./", "../", "~")) and not Path(path).is_dir():
+        raise _unusable(path, "there is no such folder")
+    return path, {"revision": source.revision} if source.revision else {}
+
+
+def _words(spec: Make, texts: Iterable[str], *, seed: int) -> tuple[Any, dict[str, Any], str]:
+    """Return a made model's tokenizer, what its configuration has of it, the model's mark."""
+    if spec.tokenizer is not None:
+        tokenizer = _tokenizer(spec.tokenizer)
+        # The recipe's identity leaves paths out: which tokenizer it is must be said here.
+        words = repr(sorted(tokenizer.get_vocab().items())).encode()
+        mark = f"made:{seed}:{hashlib.sha256(words).hexdigest()}"
+    else:
+        tokenizer = train_bpe(texts, vocab_size=spec.vocab_size)
+        mark = f"made:{seed}"
+    special = {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    return tokenizer, special, mark
 
 
 def _quantisation(bits: Literal["4bit", "8bit"]) -> BitsAndBytesConfig:
@@ -213,10 +265,21 @@ def _quiet() -> Iterator[None]:
 
 
 def _fresh(spec: Make, special: dict[str, Any]) -> Any:
-    _check_fields(spec)
-    try:
-        config = AutoConfig.for_model(spec.architecture, **{**spec.config, **special})
+    config = _config(spec, special)
+    with _refused(spec):
         return AutoModelForCausalLM.from_config(config)
+
+
+def _config(spec: Make, special: dict[str, Any]) -> Any:
+    _check_fields(spec)
+    with _refused(spec):
+        return AutoConfig.for_model(spec.architecture, **{**spec.config, **special})
+
+
+@contextmanager
+def _refused(spec: Make) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # every architecture checks its fields in its own way, or not
         raise ModelError(
             f"transformers cannot make a causal language model of this {spec.architecture}.",

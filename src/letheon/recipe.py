@@ -21,6 +21,7 @@ __all__ = [
     "Training",
     "dump",
     "load",
+    "override",
     "resolve",
 ]
 
@@ -294,6 +295,14 @@ def resolve(raw: Mapping[str, Any], *, where: str, base: Path | None = None) -> 
     except ValidationError as error:
         raise _explain(error, where) from None
     return recipe if base is None else _anchor(recipe, base)
+
+
+def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """Return ``recipe`` with ``dotted.key=value`` strings applied; raises as ``load`` does."""
+    raw = recipe.model_dump(mode="json")
+    for each in overrides:
+        _apply(raw, each)
+    return resolve(raw, where=recipe.name)
 
 
 def dump(recipe: Recipe) -> str:

@@ -11,7 +11,16 @@ forward pass; the main one alone writes, and what it decides or fails of holds f
 
 from __future__ import annotations
 
-__all__ = ["evaluate", "prepare", "rehearse", "train", "unlearn", "validate"]
+__all__ = [
+    "child_of",
+    "evaluate",
+    "prepare",
+    "rehearse",
+    "rows_of",
+    "train",
+    "unlearn",
+    "validate",
+]
 
 import time
 from collections.abc import Callable, Mapping
@@ -68,7 +77,7 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     if processes.on_main(lambda: folder.finished(identity)):
         return folder
     scorer = _scorer(recipe, loaded, corpus)
-    rows = _rows(recipe, scorer)
+    rows = rows_of(recipe, scorer)
     loop.check(objective, rows, recipe.training)
     scorer.check_lengths(loaded.model)
     _begin(folder, identity, recipe, corpus, loaded.checksum)
@@ -121,7 +130,7 @@ def unlearn(
         return folder
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
     scorer = _scorer(recipe, loaded, corpus)
-    rows = _rows(recipe, scorer)
+    rows = rows_of(recipe, scorer)
     loop.check(objective, rows, recipe.training)
     scorer.check_lengths(model)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
@@ -164,7 +173,7 @@ def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
     return loop.run(
         adapt(loaded.model, recipe.adapter, seed=recipe.seed),
         objective,
-        _rows(recipe, scorer),
+        rows_of(recipe, scorer),
         recipe.training,
         seed=recipe.seed,
         probe=_probe(scorer, target, selection, recipe),
@@ -223,14 +232,14 @@ def validate(recipe: Recipe) -> list[str]:
     sources["gold.scoring"] = recipe.gold.scoring
     for name, source in sources.items():
         if source is not None and source.recipe is not None:
-            child = _child(source, recipe)
+            child = child_of(source, recipe)
             lines.append(f"{name}: made by the recipe {child.name}, seed {child.seed}")
             source = child.model
         if source is not None and name == "model":
             loaded = _made_or_loaded(recipe.model_copy(update={"model": source}), corpus)
             scorer = _scorer(recipe, loaded, corpus)
             model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
-            loop.check(objective, _rows(recipe, scorer), recipe.training)
+            loop.check(objective, rows_of(recipe, scorer), recipe.training)
             scorer.check_lengths(model)
             count = sum(p.numel() for p in model.parameters())
             lines.append(f"{name}: {model.config.model_type}, {count:,} parameters")
@@ -252,7 +261,7 @@ def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Objective]:
     objective = objective_of(recipe.objective)
     for source in (recipe.model, recipe.gold.selection, recipe.gold.scoring):
         if source is not None and source.recipe is not None:
-            child = _child(source, recipe)
+            child = child_of(source, recipe)
             if source is recipe.model and child.model.make is not None:
                 # Before the target is trained for it.
                 adapt(models.skeleton(child.model.make), recipe.adapter, seed=None)
@@ -272,7 +281,7 @@ def _known(
             return _scorer(recipe, loaded, corpus).records(loaded.model, which, watch)[0]
 
         return _Known(source, evaluated, None)
-    child = _child(source, recipe)
+    child = child_of(source, recipe)
     place = home / f"{child.name}-{child.fingerprint(corpus.checksums)[:10]}"
     if not RunFolder(place).at(RunFolder.MANIFEST).is_file():
         watch({"event": "phase", "name": f"train {child.name}, seed {child.seed}"})
@@ -281,7 +290,7 @@ def _known(
     return _Known(merged, lambda which: read(folder.at(_RECORDS[which])), child.seed)
 
 
-def _child(source: ModelSource, parent: Recipe) -> Recipe:
+def child_of(source: ModelSource, parent: Recipe) -> Recipe:
     """The training recipe of a model, on the parent's data."""
     child = recipes.load(str(source.recipe))
     if child.kind != "train":
@@ -311,7 +320,7 @@ def _identity(recipe: Recipe, corpus: Corpus, checksum: str) -> str:
         source: ModelSource | None = getattr(recipe.gold, name)
         if source is not None:
             marks[f"gold.{name}"] = (
-                _child(source, recipe).fingerprint(corpus.checksums)
+                child_of(source, recipe).fingerprint(corpus.checksums)
                 if source.recipe is not None
                 else models.checksum(Path(str(source.path))) or f"{source.path}"
             )
@@ -349,7 +358,7 @@ def _scorer(recipe: Recipe, loaded: models.Loaded, corpus: Corpus) -> Scorer:
     return Scorer(loaded.tokenizer, template, corpus, recipe.evaluation)
 
 
-def _rows(recipe: Recipe, scorer: Scorer) -> loop.Rows:
+def rows_of(recipe: Recipe, scorer: Scorer) -> loop.Rows:
     """Encode the rows that a run trains on; a ``train`` run has one side."""
     corpus, tokenizer = scorer.corpus, scorer.tokenizer
     forget, retain = corpus.forget, corpus.retain

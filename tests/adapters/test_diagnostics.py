@@ -1,19 +1,22 @@
 """The measured change equals the one computed from the whole matrices."""
 
+import dataclasses
+
 import pytest
 import torch
 from adapter_families import make, stir
 from peft import get_peft_model
 
-from letheon.adapters import BoundedLoraConfig, diagnostics, weight_change
+from letheon.adapters import BoundedLoraConfig, blocks, weight_change
 
 # PEFT 0.21 still reads the attribute that transformers 5.23 has renamed
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 
 @pytest.fixture(autouse=True)
-def small_tiles(monkeypatch):
-    monkeypatch.setattr(diagnostics, "TILE_ELEMENTS", 100)
+def small_tiles():
+    with blocks.as_on(dataclasses.replace(blocks.CPU, tile=100)):
+        yield
 
 
 def test_every_number_is_that_of_the_whole_matrix():

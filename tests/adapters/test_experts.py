@@ -16,11 +16,11 @@ from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeExperts
 from letheon.adapters import (
     BoundedLoraConfig,
     BoundedLoraExperts,
+    blocks,
     bounds,
     mlp_targets,
     weight_change,
 )
-from letheon.adapters import linear as linear_module
 from letheon.errors import ModelError
 
 N_EXPERTS, WIDTH, INNER, TOKENS, RANK = 5, 12, 10, 9, 3
@@ -42,11 +42,10 @@ KINDS = {
 
 
 @pytest.fixture(autouse=True)
-def small_tiles(monkeypatch):
+def small_tiles():
     """Cut matrices into several ragged panels and tiles even at this size."""
-    for name, value in {"TILE_ELEMENTS": 9, "PANEL_MULTIPLE": 2, "PANEL_ELEMENTS": 20}.items():
-        monkeypatch.setattr(linear_module, name, value)
-    monkeypatch.setattr(linear_module, "PANEL_COLUMNS", dict.fromkeys([torch.float64], 4))
+    with blocks.as_on(blocks.Blocks(columns=4, entries=20, tile=9, multiple=2)):
+        yield
 
 
 def problem(kind, *names, dtype=torch.float64):

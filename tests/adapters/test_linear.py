@@ -1,11 +1,12 @@
 """The panelled function against a slow obvious one, in every layout, type and panel width."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from letheon.adapters import bounds
-from letheon.adapters import linear as linear_module
+from letheon.adapters import blocks, bounds
 from letheon.adapters.keep import KeptWeight
 from letheon.adapters.linear import Change, Plan, bounded_linear, effective_weight
 
@@ -40,9 +41,10 @@ def plan_for(*names, transposed=False, panel=None, keeper=None):
 
 
 @pytest.fixture(autouse=True)
-def small_tiles(monkeypatch):
+def small_tiles():
     """Cut panels into several ragged tiles even at this size."""
-    monkeypatch.setattr(linear_module, "TILE_ELEMENTS", 9)
+    with blocks.as_on(dataclasses.replace(blocks.CPU, tile=9)):
+        yield
 
 
 @pytest.mark.parametrize("panel", [3, 100])
@@ -176,8 +178,16 @@ def test_a_second_derivative_is_refused():
 
 
 def test_large_matrices_are_cut_into_several_panels_and_tiny_ones_are_not():
-    def count(rows, cols):
-        return len(list(linear_module._panels(torch.empty(rows, cols), Plan(()), 0, torch.float32)))
+    assert len(blocks.CPU.panels(3072, 768)) > 4
+    assert len(blocks.CPU.panels(512, 128)) == 1
 
-    assert count(3072, 768) > 4
-    assert count(512, 128) == 1
+
+@pytest.mark.parametrize("kind", [blocks.CPU, blocks.ACCELERATOR, blocks.Blocks(3, 5, 7, 2)])
+@pytest.mark.parametrize(("size", "other"), [(1, 1), (100, 30), (14336, 4096), (2050, 1)])
+def test_blocks_cover_a_matrix_once(kind, size, other):
+    panels = kind.panels(size, other)
+    assert [i for p in panels for i in range(p.start, p.stop)] == list(range(size))
+    tiles = kind.tiles(slice(5, 5 + other), panels[0])
+    assert [i for t in tiles for i in range(t.start, t.stop)] == list(range(5, 5 + other))
+    width = panels[0].stop
+    assert all((t.stop - t.start) * width <= max(kind.tile + width, width) for t in tiles)

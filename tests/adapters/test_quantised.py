@@ -1,5 +1,6 @@
 """Weights in four and eight bits: read by blocks, adapted, trained, merged."""
 
+import dataclasses
 import warnings
 
 import pytest
@@ -8,8 +9,13 @@ from peft import PeftModel, get_peft_model
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GPT2Config, GPT2LMHeadModel
 
-from letheon.adapters import BoundedLoraConfig, BoundedLoraLinear, bounds, weight_change
-from letheon.adapters import linear as linear_module
+from letheon.adapters import (
+    BoundedLoraConfig,
+    BoundedLoraLinear,
+    blocks,
+    bounds,
+    weight_change,
+)
 from letheon.adapters.keep import KeptWeight
 from letheon.adapters.linear import Change, Plan, bounded_linear, effective_weight
 from letheon.adapters.quantised import FourBit, is_quantised, reader
@@ -91,14 +97,19 @@ def problem(layer, *, panel=None, keeper=None):
     return x, [f.requires_grad_() for f in factors], plan
 
 
+@pytest.fixture
+def small_tiles():
+    with blocks.as_on(dataclasses.replace(blocks.CPU, tile=300)):
+        yield
+
+
 @pytest.mark.parametrize("make", [four_bit, eight_bit])
 @pytest.mark.parametrize("shape", [WHOLE, RAGGED])
 @pytest.mark.parametrize("panel", [128, 5, None])
 @pytest.mark.parametrize("kept", [False, True])
 def test_results_and_gradients_are_those_of_the_dequantised_weight(
-    make, shape, panel, kept, monkeypatch
+    make, shape, panel, kept, small_tiles
 ):
-    monkeypatch.setattr(linear_module, "TILE_ELEMENTS", 300)
     layer = make(shape)
     x, factors, plan = problem(layer, panel=panel, keeper=KeptWeight() if kept else None)
     dense = Plan(plan.changes)
@@ -115,7 +126,7 @@ def test_results_and_gradients_are_those_of_the_dequantised_weight(
 
 
 def test_no_whole_weight_is_decoded_or_saved(monkeypatch):
-    monkeypatch.setattr(linear_module, "TILE_ELEMENTS", 2048)
+    monkeypatch.setattr(blocks, "CPU", dataclasses.replace(blocks.CPU, tile=2048))
     layer = four_bit((96, 512))
     x, factors, plan = problem(layer, panel=128)
     decoded, saved = [], []

@@ -11,8 +11,9 @@ from peft import PeftModel
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from letheon.adapters import blocks
 from letheon.adapters.layer import BoundedLoraLayer, full_name
-from letheon.adapters.linear import TILE_ELEMENTS, Stored, stored
+from letheon.adapters.linear import Stored, stored
 
 
 class WeightChange(TypedDict):
@@ -54,7 +55,7 @@ def _measure(layer: BoundedLoraLayer, index: int) -> WeightChange:
     factors = [f.full_tensor() if isinstance(f, DTensor) else f for f in shards]
     rows, cols = matrix.stored
     bounded = sum(change.bound.bounded for change in plan.changes)
-    height = max(1, TILE_ELEMENTS // cols)
+    height = max(1, blocks.of(factors[0].device).tile // cols)
     squares, peak, active = 0.0, 0.0, 0
     for part in [...] if matrix.experts is None else range(matrix.experts):
         changes = stored(plan, [factor[part] for factor in factors])

@@ -34,14 +34,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from letheon.adapters import blocks
 from letheon.adapters.bounds import Bound
-
-# A product of fewer columns runs below the processor's speed; one panel is enough for a matrix
-# that fits the cache; a tile is the share of the fast cache one pointwise operand may take.
-PANEL_COLUMNS = {torch.float32: 384, torch.float64: 384, torch.bfloat16: 384, torch.float16: 384}
-PANEL_MULTIPLE = 128
-PANEL_ELEMENTS = 2**18
-TILE_ELEMENTS = 2**17
 
 
 class Change(NamedTuple):
@@ -128,7 +122,7 @@ def block(
 ) -> Tensor:
     """Write ``weight[rows, cols]`` with ``changes`` added, rounded once, into ``into``."""
     panel = [change.columns(cols) for change in changes]
-    for tile in _tiles(rows, cols):
+    for tile in blocks.of(into.device).tiles(rows, cols):
         phases = [change.phase(tile) for change in panel]
         _add_values(panel, phases, weight[tile, cols], _inside(into, tile, rows))
     return into
@@ -202,7 +196,7 @@ def _forward(
         return _product(x, kept, bias, plan)
     matrix, changes = plan.read(weight), stored(plan, factors)
     every = _full(matrix)
-    panels = list(_panels(matrix, plan, 1 if plan.transposed else 0, x.dtype))
+    panels = _panels(matrix, plan, 1 if plan.transposed else 0, x.device)
     scratch = _Scratch(x)
     y = x.new_empty((x.shape[0], panels[-1].stop)) if len(panels) > 1 else None
     for panel in panels:
@@ -260,7 +254,7 @@ class _Backward:
     def run(self) -> None:
         every = _full(self.weight)
         dimension = 0 if self.plan.transposed else 1
-        for panel in _panels(self.weight, self.plan, dimension, self.x.dtype):
+        for panel in _panels(self.weight, self.plan, dimension, self.x.device):
             rows, cols = (panel, every[1]) if self.plan.transposed else (every[0], panel)
             self._panel(panel, rows, cols)
 
@@ -285,7 +279,7 @@ class _Backward:
             built = self.scratch.block("weight", rows, cols)
         changes = [change.columns(cols) for change in self.changes]
         wanted = any(self.needs_change) or built is not None
-        for tile in _tiles(rows, cols) if wanted else ():
+        for tile in blocks.of(self.x.device).tiles(rows, cols) if wanted else ():
             phases = [change.phase(tile) for change in changes]
             if built is not None:
                 _add_values(changes, phases, self.weight[tile, cols], _inside(built, tile, rows))
@@ -364,27 +358,10 @@ def _full(weight: Readable) -> tuple[slice, slice]:
     return slice(0, weight.shape[0]), slice(0, weight.shape[1])
 
 
-def _panels(weight: Readable, plan: Plan, dimension: int, dtype: torch.dtype) -> Iterator[slice]:
-    """Cut a dimension of the stored weight into panels, the last one ragged."""
+def _panels(weight: Readable, plan: Plan, dimension: int, device: torch.device) -> list[slice]:
+    """Cut a dimension of the stored weight into panels."""
     size, other = weight.shape[dimension], weight.shape[1 - dimension]
-    width = plan.panel or _panel_width(size, other, dtype)
-    return (slice(start, min(start + width, size)) for start in range(0, size, width))
-
-
-def _panel_width(size: int, other: int, dtype: torch.dtype) -> int:
-    """Choose equal panels of whole blocks: a narrow last one runs at half the speed."""
-    least = max(PANEL_COLUMNS.get(dtype, 384), -(-PANEL_ELEMENTS // other))
-    count = max(1, size // least)
-    return -(-size // (count * PANEL_MULTIPLE)) * PANEL_MULTIPLE
-
-
-def _tiles(rows: slice, cols: slice) -> list[slice]:
-    """Cut ``rows`` so that a tile of all ``cols`` stays in the cache."""
-    size = rows.stop - rows.start
-    count = max(1, -(-size * (cols.stop - cols.start) // TILE_ELEMENTS))
-    height = -(-size // count)
-    cuts = range(rows.start, rows.stop, height)
-    return [slice(start, min(start + height, rows.stop)) for start in cuts]
+    return blocks.of(device).panels(size, other, plan.panel)
 
 
 def _without_autocast(x: Tensor) -> AbstractContextManager[Any]:

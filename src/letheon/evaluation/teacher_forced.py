@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["TokenScores", "score_answers"]
+__all__ = ["TokenScores", "by_length", "score_answers", "statistics"]
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def score_answers(
             for chosen in by_length([len(r.ids) for r in rows], batch_tokens):
                 batch = collate([rows[i] for i in chosen], pad_id=pad_id).to(device)
                 logits, _ = answer_logits(model, batch)
-                table = _statistics(logits, batch.targets)
+                table = [t.cpu().numpy() for t in statistics(logits, batch.targets)]
                 facts = batch.facts.cpu().numpy()
                 cuts = np.cumsum(batch.lengths)[:-1]
                 parts = [np.split(column, cuts) for column in (*table, facts)]
@@ -84,7 +84,8 @@ def by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
         yield chosen
 
 
-def _statistics(logits: Tensor, targets: Tensor) -> tuple[np.ndarray, ...]:
+def statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+    """Return what ``TokenScores`` has of each token but its fact, from logits [N, V], in chunks."""
     pieces: list[list[Tensor]] = [[], [], [], []]
     chunks = zip(torch.split(logits, _CHUNK), torch.split(targets, _CHUNK), strict=True)
     for part, target in chunks:
@@ -100,4 +101,4 @@ def _statistics(logits: Tensor, targets: Tensor) -> tuple[np.ndarray, ...]:
             strict=True,
         ):
             store.append(value)
-    return tuple(torch.cat(p).cpu().numpy() for p in pieces)
+    return tuple(torch.cat(p) for p in pieces)

@@ -5,7 +5,18 @@ It trains targets and gold models (objective ``finetune``) and unlearns; there i
 
 from __future__ import annotations
 
-__all__ = ["Outcome", "Rows", "check", "run"]
+__all__ = [
+    "Outcome",
+    "Piece",
+    "Rows",
+    "accelerator_for",
+    "check",
+    "pairing_of",
+    "pieces",
+    "run",
+    "steps_of",
+    "terms",
+]
 
 import math
 import resource
@@ -25,7 +36,7 @@ from accelerate.utils import DistributedType
 
 from letheon import processes
 from letheon.adapters import weight_change
-from letheon.data.batch import Batch, collate
+from letheon.data.batch import collate
 from letheon.data.template import Encoded
 from letheon.errors import DivergedError, InputError
 from letheon.objectives.contract import LossTerms, Objective, State, Unit
@@ -42,6 +53,8 @@ from letheon.training.pairing import Pairing, shards
 from letheon.training.parallel import is_sharded, place, whole, wrap
 from letheon.training.rules import due, learning_rate, rank, stop_reason
 
+# Row numbers of the forget and of the retain side.
+Piece = tuple[list[int], list[int]]
 Probe = Callable[[Any], Mapping[str, float]]
 Watch = Callable[[dict[str, Any]], None]
 
@@ -94,10 +107,10 @@ def run(
     good checkpoint stays), InputError when the rows do not suit the objective or there is another
     number of processes than was asked for.
     """
-    accelerator = accelerator or _accelerator(training)
+    accelerator = accelerator or accelerator_for(training)
     watch = processes.only_main(watch)
-    pairing = _pairing(objective, rows, training, accelerator, seed)
-    steps = training.steps or pairing.steps(training.epochs or 1)
+    pairing = pairing_of(objective, rows, training, accelerator.num_processes, seed)
+    steps = steps_of(pairing, training)
 
     untouched = Untouched(model, objective.needs)
     for each in untouched.models:
@@ -131,20 +144,18 @@ def run(
             group["lr"] = lr
 
         wrapped.train()
-        micro = _micro_batches(rows, pairing.step(step), training, accelerator)
+        first = accelerator.process_index * training.accumulate
+        every = pieces(rows, pairing.step(step), training.accumulate * accelerator.num_processes)
+        own = every[first : first + training.accumulate]
         counts = _global_counts(rows, pairing.step(step))
         optimizer.zero_grad()
         shares: dict[str, torch.Tensor] = {}
-        for k, (forget, retain) in enumerate(micro):
-            batch = collate(
-                [*(rows.forget[i] for i in forget), *(rows.retain[i] for i in retain)],
-                pad_id=rows.pad_id,
-            ).to(accelerator.device)
-            last = k == len(micro) - 1
+        for k, piece in enumerate(own):
+            last = k == len(own) - 1
             with nullcontext() if last else accelerator.no_sync(wrapped):
-                terms = _terms(wrapped, untouched, objective, batch, forget, state, accelerator)
-                accelerator.backward(terms.total(counts) * accelerator.num_processes)
-            for name, share in terms.shares(counts).items():
+                found = terms(wrapped, untouched, objective, rows, piece, state, accelerator)
+                accelerator.backward(found.total(counts) * accelerator.num_processes)
+            for name, share in found.shares(counts).items():
                 shares[name] = shares.get(name, torch.zeros_like(share)) + share
         values = _global_values(shares, accelerator, step)
         grad_norm = _clip(model, training.max_grad_norm, accelerator, step)
@@ -180,10 +191,81 @@ def run(
 
 def check(objective: Objective, rows: Rows, training: Training) -> None:
     """Raise InputError when ``run`` would refuse these rows or settings."""
-    _pairing(objective, rows, training, _accelerator(training), 0)
+    pairing_of(objective, rows, training, accelerator_for(training).num_processes, 0)
 
 
-def _accelerator(training: Training) -> Accelerator:
+def pairing_of(
+    objective: Objective, rows: Rows, training: Training, n_processes: int, seed: int
+) -> Pairing:
+    """Return which rows each step sees; raises InputError when they do not suit the objective."""
+    needs = objective.needs
+    for side, wanted, have in (
+        ("forget", needs.forget, rows.forget),
+        ("retain", needs.retain, rows.retain),
+    ):
+        if wanted and not have:
+            raise InputError(
+                f"The objective {type(objective).__name__} needs {side} rows.",
+                got="none",
+                remedy=f"Give data with a {side} side, or another objective.",
+            )
+    pairing = Pairing(
+        n_forget=len(rows.forget),
+        n_retain=len(rows.retain),
+        forget=training.batch_size if needs.forget else 0,
+        retain=(training.retain_batch_size or training.batch_size) if needs.retain else 0,
+        seed=seed,
+    )
+    n_pieces = training.accumulate * n_processes
+    fewest = min(n for n in (pairing.forget, pairing.retain) if n)
+    if n_pieces > fewest:
+        raise InputError(
+            "A step's rows must reach every process and every accumulated piece.",
+            got=f"{fewest} rows for {n_pieces} pieces",
+            remedy="Raise training.batch_size or lower training.accumulate.",
+        )
+    return pairing
+
+
+def steps_of(pairing: Pairing, training: Training) -> int:
+    """Return how many steps a run has."""
+    return training.steps or pairing.steps(training.epochs or 1)
+
+
+def pieces(rows: Rows, step: Piece, n: int) -> list[Piece]:
+    """Cut a step's forget and retain rows into the ``n`` pieces that are run at one time each."""
+    forget = shards(step[0], lambda i: len(rows.forget[i].ids), n)
+    retain = shards(step[1], lambda i: len(rows.retain[i].ids), n)
+    return list(zip(forget, retain, strict=True))
+
+
+def terms(
+    model: Any,
+    untouched: Untouched,
+    objective: Objective,
+    rows: Rows,
+    piece: Piece,
+    state: State,
+    accelerator: Accelerator,
+) -> LossTerms:
+    """Run ``model`` once over a piece's rows and return the objective's terms."""
+    needs, (forget, retain) = objective.needs, piece
+    chosen = [*(rows.forget[i] for i in forget), *(rows.retain[i] for i in retain)]
+    batch = collate(chosen, pad_id=rows.pad_id).to(accelerator.device)
+    with accelerator.autocast():
+        reference = untouched.reference(batch, forget)
+        both = answer_views(model, batch, hidden=needs.hidden)
+    first, second = both.split(len(forget))
+    return objective.loss(
+        first if needs.forget else None, second if needs.retain else None, reference, state
+    )
+
+
+def accelerator_for(training: Training) -> Accelerator:
+    """Return accelerate's view of this process, its device and precision.
+
+    Raises InputError for a precision the machine lacks or a launcher that is not understood.
+    """
     processes.join(training.processes)
     # accelerate keeps the precision of a process's first run, and refuses a second one of another:
     # a target trained in bf16 could not be unlearned in fp32.
@@ -205,51 +287,6 @@ def _accelerator(training: Training) -> Accelerator:
     return accelerator
 
 
-def _pairing(
-    objective: Objective, rows: Rows, training: Training, accelerator: Accelerator, seed: int
-) -> Pairing:
-    needs = objective.needs
-    for side, wanted, have in (
-        ("forget", needs.forget, rows.forget),
-        ("retain", needs.retain, rows.retain),
-    ):
-        if wanted and not have:
-            raise InputError(
-                f"The objective {type(objective).__name__} needs {side} rows.",
-                got="none",
-                remedy=f"Give data with a {side} side, or another objective.",
-            )
-    pairing = Pairing(
-        n_forget=len(rows.forget),
-        n_retain=len(rows.retain),
-        forget=training.batch_size if needs.forget else 0,
-        retain=(training.retain_batch_size or training.batch_size) if needs.retain else 0,
-        seed=seed,
-    )
-    pieces = training.accumulate * accelerator.num_processes
-    fewest = min(n for n in (pairing.forget, pairing.retain) if n)
-    if pieces > fewest:
-        raise InputError(
-            "A step's rows must reach every process and every accumulated piece.",
-            got=f"{fewest} rows for {pieces} pieces",
-            remedy="Raise training.batch_size or lower training.accumulate.",
-        )
-    return pairing
-
-
-def _micro_batches(
-    rows: Rows,
-    step: tuple[list[int], list[int]],
-    training: Training,
-    accelerator: Accelerator,
-) -> list[tuple[list[int], list[int]]]:
-    pieces = training.accumulate * accelerator.num_processes
-    forget = shards(step[0], lambda i: len(rows.forget[i].ids), pieces)
-    retain = shards(step[1], lambda i: len(rows.retain[i].ids), pieces)
-    first = accelerator.process_index * training.accumulate
-    return list(zip(forget, retain, strict=True))[first : first + training.accumulate]
-
-
 def _global_counts(rows: Rows, step: tuple[list[int], list[int]]) -> dict[Unit, int]:
     # Every process knows the whole step, so global counts need no communication.
     forget = [sum(rows.forget[i].answer) for i in step[0]]
@@ -260,25 +297,6 @@ def _global_counts(rows: Rows, step: tuple[list[int], list[int]]) -> dict[Unit, 
         "retain_token": sum(retain),
         "retain_example": len(retain),
     }
-
-
-def _terms(
-    model: Any,
-    untouched: Untouched,
-    objective: Objective,
-    batch: Batch,
-    forget: list[int],
-    state: State,
-    accelerator: Accelerator,
-) -> LossTerms:
-    needs = objective.needs
-    with accelerator.autocast():
-        reference = untouched.reference(batch, forget)
-        both = answer_views(model, batch, hidden=needs.hidden)
-    first, second = both.split(len(forget))
-    return objective.loss(
-        first if needs.forget else None, second if needs.retain else None, reference, state
-    )
 
 
 def _global_values(

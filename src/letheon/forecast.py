@@ -1,0 +1,283 @@
+"""How much memory a run will take, found by running one step of it without numbers.
+
+Torch's fake tensors have shapes, types and storages of a size, and compute nothing. The largest
+step of a run is put through the real model, adapter, objective and backward pass on them, and a
+ledger counts what is alive. So every architecture, objective and setting is covered by the code
+that will run. What kernels take inside one operation is not seen.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Memory", "Task", "forecast"]
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from letheon.adapters import blocks
+from letheon.adapters.layer import BoundedLoraLayer
+from letheon.data.batch import collate
+from letheon.data.template import Encoded
+from letheon.evaluation.teacher_forced import by_length, statistics
+from letheon.ledger import Ledger
+from letheon.models import Outline, answer_logits
+from letheon.objectives.contract import Objective, Unit
+from letheon.parts import adapt
+from letheon.recipe import Recipe
+from letheon.training import loop
+from letheon.training.forward import Untouched
+
+Device = Literal["cpu", "accelerator"]
+
+# A CPU's own tiles are too many to be run through one by one: these differ by a few MB.
+_CUT = {"cpu": replace(blocks.CPU, tile=2**20), "accelerator": blocks.ACCELERATOR}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run does with a model: its objective, its rows, the rows that are evaluated.
+
+    ``prompt`` is the length of the longest prompt that is answered, in tokens.
+    """
+
+    objective: Objective
+    rows: loop.Rows
+    evaluated: Sequence[Encoded]
+    prompt: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes on one device at the peak of a training step, and the peaks of evaluating.
+
+    ``weights`` includes the second copy that some objectives need of a model without adapter,
+    ``workspace`` whatever is alive at the peak and is nothing else. ``answers`` and
+    ``generations`` are the peaks, all in all, of the two passes of an evaluation.
+    """
+
+    weights: int
+    adapter: int
+    optimizer: int
+    gradients: int
+    activations: int
+    workspace: int
+    answers: int
+    generations: int
+    largest: tuple[int, int]
+
+    @property
+    def step(self) -> int:
+        """The peak of a training step."""
+        resident = self.weights + self.adapter + self.optimizer
+        return resident + self.gradients + self.activations + self.workspace
+
+    @property
+    def peak(self) -> int:
+        """The largest of the peaks."""
+        return max(self.step, self.answers, self.generations)
+
+
+def forecast(
+    outline: Outline, task: Task, recipe: Recipe, *, processes: int = 1, on: Device = "cpu"
+) -> Memory:
+    """Return the memory that the recipe's largest step and its evaluation take on each device.
+
+    ``largest`` is that step's piece on one process: rows, and tokens of each with its padding.
+    Raises InputError and ModelError as the run would.
+    """
+    rows = _largest(task, recipe, processes)
+    with _without_numbers(on) as ledger:
+        model = outline.build()
+        weights = ledger.now
+        model = adapt(model, recipe.adapter, seed=None)
+        sizes = _Sizes.of(model, recipe, processes, weights=weights, adapter=ledger.now - weights)
+        untouched = Untouched(model, task.objective.needs)
+        untouched.cache(rows.forget, pad_id=rows.pad_id)
+        copied = sizes.weights if untouched.holds_copy else 0
+        activations, transient = _step(model, untouched, task, rows, recipe, ledger)
+        answers = _answers(model, task, recipe, ledger)
+        generations = _generations(model, task, recipe, ledger)
+    gradients = min(sizes.trained, transient - activations)
+    resident = sizes.weights + copied + sizes.adapter + sizes.optimizer
+    between = resident + sizes.trained + sizes.folded
+    return Memory(
+        weights=sizes.weights + copied,
+        adapter=sizes.adapter,
+        optimizer=sizes.optimizer,
+        gradients=gradients + sizes.buckets,
+        activations=activations,
+        workspace=transient - activations - gradients + sizes.gathered,
+        answers=between + answers + sizes.gathered,
+        generations=between + generations + sizes.gathered,
+        largest=(len(rows.forget) + len(rows.retain), _width(rows)),
+    )
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What stays on a device during a run, and what its layout adds for a while, in bytes.
+
+    ``trained``: the parameters that train. ``folded``: the adapted matrices once more, as they are
+    kept or merged for evaluation. ``buckets``: gradients on their way to other processes.
+    ``gathered``: parts that a sharded model puts together, or that a layer dequantises.
+    """
+
+    weights: int
+    adapter: int
+    trained: int
+    optimizer: int
+    folded: int
+    buckets: int
+    gathered: int
+
+    @classmethod
+    def of(
+        cls, model: nn.Module, recipe: Recipe, processes: int, *, weights: int, adapter: int
+    ) -> _Sizes:
+        trained = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
+        layers = [m for m in model.modules() if isinstance(m, BoundedLoraLayer)]
+        for layer in layers:  # what is kept is in ``folded``
+            layer.keep_weight = dict.fromkeys(layer.keep_weight, "never")
+        folded = sum(_bytes(m.weight(k)) for m in layers for k in range(len(m.matrices)))
+        saved, gathered = _quantised(model, recipe.model.quantise)
+        weights, optimizer, buckets = weights - saved, 2 * trained, 0
+        if processes > 1 and recipe.training.parallel == "fsdp2":
+            gathered += _gathered(model)
+            weights, adapter, trained, optimizer = (
+                -(-size // processes) for size in (weights, adapter, trained, optimizer)
+            )
+        elif processes > 1:
+            buckets = trained
+        return cls(weights, adapter, trained, optimizer, folded, buckets, gathered)
+
+
+@contextmanager
+def _without_numbers(on: Device) -> Iterator[Ledger]:
+    with (
+        warnings.catch_warnings(),
+        FakeTensorMode(),
+        blocks.as_on(_CUT[on]),
+        Ledger() as ledger,
+    ):
+        warnings.simplefilter("ignore")
+        yield ledger
+
+
+def _largest(task: Task, recipe: Recipe, processes: int) -> loop.Rows:
+    """Return the rows of the piece with the most padded tokens, over all steps of the run."""
+    training, rows = recipe.training, task.rows
+    pairing = loop.pairing_of(task.objective, rows, training, processes, recipe.seed)
+    every = (
+        loop.Rows([rows.forget[i] for i in f], [rows.retain[i] for i in r], rows.pad_id)
+        for k in range(loop.steps_of(pairing, training))
+        for f, r in loop.pieces(rows, pairing.step(k), training.accumulate * processes)
+    )
+    return max(every, key=lambda p: (len(p.forget) + len(p.retain)) * _width(p))
+
+
+def _width(rows: loop.Rows) -> int:
+    return max(len(row.ids) for row in (*rows.forget, *rows.retain))
+
+
+def _step(
+    model: Any,
+    untouched: Untouched,
+    task: Task,
+    rows: loop.Rows,
+    recipe: Recipe,
+    ledger: Ledger,
+) -> tuple[int, int]:
+    """Return what a step's forward pass leaves for the backward pass, and the peak, in bytes."""
+    training = recipe.training.model_copy(update={"processes": None, **_bf16(recipe)})
+    accelerator = loop.accelerator_for(training)
+    before = ledger.now
+    if training.accumulate > 1:  # gradients are there already when a later piece is run
+        for parameter in model.parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+    ledger.restart()
+    model.train()
+    piece = [*range(len(rows.forget))], [*range(len(rows.retain))]
+    state = task.objective.init(recipe.seed)
+    held = ledger.now
+    terms = loop.terms(model, untouched, task.objective, rows, piece, state, accelerator)
+    activations = ledger.now - held
+    counts: dict[Unit, int] = {term.unit: term.count for term in terms.terms.values()}
+    terms.total(counts).backward()
+    model.zero_grad()
+    return activations, ledger.peak - before
+
+
+def _bf16(recipe: Recipe) -> dict[str, str]:
+    # A CPU has no fp16 arithmetic of its own; bf16 has the same size.
+    return {"mixed_precision": "bf16"} if recipe.training.mixed_precision == "fp16" else {}
+
+
+@torch.no_grad()
+def _answers(model: Any, task: Task, recipe: Recipe, ledger: Ledger) -> int:
+    """Return the peak of the pass over answers, above what is resident."""
+    lengths = [len(row.ids) for row in task.evaluated]
+    chosen = next(by_length(lengths, recipe.evaluation.batch_tokens))
+    batch = collate([task.evaluated[i] for i in chosen], pad_id=task.rows.pad_id)
+    before = ledger.now
+    ledger.restart()
+    logits, _ = answer_logits(model.eval(), batch)
+    statistics(logits, batch.targets)
+    return ledger.peak - before
+
+
+@torch.no_grad()
+def _generations(model: Any, task: Task, recipe: Recipe, ledger: Ledger) -> int:
+    """Return the peak of a generation: its cache when it is full, and a layer of it twice."""
+    length = task.prompt + recipe.evaluation.max_new_tokens
+    count = max(1, recipe.evaluation.batch_tokens // length)
+    ids = torch.zeros(count, task.prompt, dtype=torch.long)
+    before = ledger.now
+    ledger.restart()
+    out = model.eval()(
+        input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=True, logits_to_keep=1
+    )
+    held = ledger.now - before - _bytes(out.logits)
+    full = held * length // task.prompt
+    # A longer cache is made beside the shorter one, a layer at a time.
+    layer = full // model.config.get_text_config().num_hidden_layers
+    return max(ledger.peak - before, full + layer + _bytes(out.logits))
+
+
+def _quantised(model: nn.Module, bits: Literal["4bit", "8bit"] | None) -> tuple[int, int]:
+    """Return the bytes that quantising saves, and the largest matrix that is dequantised whole."""
+    if bits is None:
+        return 0, 0
+    adapted = {id(m.get_base_layer()) for m in model.modules() if isinstance(m, BoundedLoraLayer)}
+    head = model.get_output_embeddings()
+    saved = largest = 0
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear) and layer is not head:
+            size, (n_out, n_in) = _bytes(layer.weight), layer.weight.shape
+            # two entries a byte and a scale for every 64; or a byte each and a scale a row
+            packed = n_out * n_in * 9 // 16 if bits == "4bit" else n_out * n_in + 4 * n_out
+            saved += size - packed
+            largest = max(largest, 0 if id(layer) in adapted else size)
+    return saved, largest
+
+
+def _gathered(model: nn.Module) -> int:
+    """Return what a sharded model puts together at one time: what is in no block, and two blocks.
+
+    The second block is fetched while the first one computes.
+    """
+    kinds = set(getattr(model, "_no_split_modules", None) or ())
+    blocks_ = [m for m in model.modules() if type(m).__name__ in kinds]
+    inside = {id(p) for block in blocks_ for p in block.parameters()}
+    root = sum(_bytes(p) for p in model.parameters() if id(p) not in inside)
+    largest = max((sum(map(_bytes, b.parameters())) for b in blocks_), default=0)
+    return root + 2 * largest
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()

@@ -1,0 +1,252 @@
+"""`letheon plan`: a recipe's memory on each device, and what to switch on to fit a card.
+
+Nothing of the model's weights is read: a path or hub name gives its configuration and tokenizer,
+the recipe its data. The switches are tried on top of each other, from the cheapest in time to the
+dearest, and one that saves nothing is left out.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Plan", "Switch", "amount", "card_bytes", "plan", "show"]
+
+import os
+import re
+import resource
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from letheon import models, run
+from letheon.data.template import Template
+from letheon.errors import InputError
+from letheon.evaluation.records import prepare
+from letheon.forecast import Device, Memory, Task, forecast
+from letheon.parts import corpus_of, objective_of, texts_of
+from letheon.recipe import Recipe, override
+from letheon.scoring import Scorer
+
+GB = 1e9
+
+# What a CUDA context, its libraries and a caching allocator's rounding take: an allowance.
+_CONTEXT = 1.0 * GB
+
+# A switch that saves less is not worth its price.
+_WORTH = 0.98
+
+_UNITS = {"": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Settings as they are given to ``--set``, and the peak with them and those before, bytes."""
+
+    settings: tuple[str, ...]
+    peak: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's memory: on what, in how many processes, and what makes it fit ``card`` bytes.
+
+    ``other`` is what a process takes beside its tensors: libraries, or a card's context.
+    """
+
+    on: Device
+    processes: int
+    parameters: int
+    memory: Memory
+    other: int
+    card: int | None
+    switches: tuple[Switch, ...]
+
+    @property
+    def peak(self) -> int:
+        """The most that one device has to hold."""
+        return self.memory.peak + self.other
+
+    @property
+    def fits(self) -> bool | None:
+        """Whether the run fits the card as it is; None where no card was named."""
+        return None if self.card is None else self.peak <= self.card
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything in plain types, bytes as numbers."""
+        own = {"step": self.memory.step, "peak": self.peak, "fits": self.fits}
+        return asdict(self) | own
+
+
+def plan(
+    recipe: Recipe,
+    *,
+    on: Device | None = None,
+    card: int | None = None,
+    processes: int | None = None,
+) -> Plan:
+    """Return what each device of the recipe's run has to hold, and how to make it fit.
+
+    ``on`` is by default what this machine has, or an accelerator where a ``card`` (bytes) is named;
+    ``card`` by default this accelerator's memory, or this machine's. ``processes`` overrides the
+    recipe's. Raises as the run would, as far as no weights are read for it.
+    """
+    here: Device = "accelerator" if torch.accelerator.is_available() else "cpu"
+    on = on or ("accelerator" if card is not None else here)
+    if card is None and on == here:
+        card = _capacity(on)
+    count = processes or recipe.training.processes or 1
+    outline, task = _subject(recipe)
+    memory = forecast(outline, task, recipe, processes=count, on=on)
+    other = int(_CONTEXT) if on == "accelerator" else _resident()
+    switches: list[Switch] = []
+    if card is not None and memory.peak + other > card:
+        switches = [*_switches(recipe, memory, on, count, card - other)]
+    return Plan(
+        on=on,
+        processes=count,
+        parameters=_parameters(outline),
+        memory=memory,
+        other=other,
+        card=card,
+        switches=tuple(Switch(s.settings, s.peak + other) for s in switches),
+    )
+
+
+def card_bytes(text: str) -> int:
+    """Read a size such as ``24GB`` or ``80GiB``; raises InputError for anything else."""
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([KMG]?i?B?)\s*", text, re.IGNORECASE)
+    unit = _UNITS.get(found[2].lower().rstrip("b") + "b" if found and found[2] else "")
+    try:
+        return int(float(found[1]) * unit) if found and unit else _no_size(text)
+    except ValueError:
+        return _no_size(text)
+
+
+def _no_size(text: str) -> int:
+    raise InputError(
+        "A card's memory is a number with a unit.", got=text, remedy="For example --card 24GB."
+    )
+
+
+def _subject(recipe: Recipe) -> tuple[models.Outline, Task]:
+    """Return the recipe's model without weights, and what is done with it."""
+    corpus, objective = corpus_of(recipe.data), objective_of(recipe.objective)
+    source = recipe.model
+    if source.recipe is not None:
+        source = run.child_of(source, recipe).model
+    outline = models.outline(source, texts_of(corpus))
+    template = Template(recipe.template, eos=corpus.eos)
+    scorer = Scorer(outline.tokenizer, template, corpus, recipe.evaluation)
+    prepared = prepare(outline.tokenizer, template, corpus).values()
+    evaluated = [row for split in prepared for row in split.rows]
+    prompt = max(len(ids) for split in prepared for ids in split.prompts)
+    return outline, Task(objective, run.rows_of(recipe, scorer), evaluated, prompt)
+
+
+def _switches(
+    recipe: Recipe, memory: Memory, on: Device, processes: int, room: int
+) -> Iterator[Switch]:
+    """Yield switches until the run fits into ``room`` bytes, or there are none left."""
+    taken = recipe
+    for settings in _candidates(recipe, on):
+        if memory.peak <= room:
+            return
+        try:
+            tried = override(taken, settings)
+            count = max(processes, tried.training.processes or 1)
+            outline, task = _subject(tried)
+            found = forecast(outline, task, tried, processes=count, on=on)
+        except InputError:  # not for this recipe: too few rows, full weights, ...
+            continue
+        if found.peak < _WORTH * memory.peak:
+            taken, memory = tried, found
+            yield Switch(settings, found.peak)
+
+
+def _candidates(recipe: Recipe, on: Device) -> Iterator[tuple[str, ...]]:
+    for part in (2, 4, 8):
+        yield (f"evaluation.batch_tokens={recipe.evaluation.batch_tokens // part}",)
+    for part in (2, 4, 8):
+        yield (f"training.accumulate={recipe.training.accumulate * part}",)
+    if on == "accelerator":
+        yield ("training.offload_optimizer=true",)
+    yield ("training.gradient_checkpointing=true",)
+    if recipe.model.path is not None:
+        yield ("model.dtype=bfloat16",)
+        yield ("model.quantise=8bit",)
+        yield ("model.quantise=4bit",)
+    for count in (2, 4, 8):
+        yield ("training.parallel=fsdp2", f"training.processes={count}")
+
+
+def _parameters(outline: models.Outline) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for p in outline.build().parameters())
+
+
+def _capacity(on: Device) -> int:
+    if on == "accelerator":
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _resident() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts in KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def show(found: Plan, name: str, console: Console) -> None:
+    """Print a plan as a table, and what makes it fit."""
+    memory, place = found.memory, "accelerator" if found.on == "accelerator" else "CPU"
+    many = f" in each of {found.processes} processes" if found.processes > 1 else ""
+    console.print(f"{name}, {place}{many}", style="bold")
+    rows, tokens = memory.largest
+    lines = [
+        ("weights", memory.weights, f"{found.parameters:,} parameters"),
+        ("adapter", memory.adapter, ""),
+        ("optimizer", memory.optimizer, "AdamW: two moments of what trains"),
+        ("gradients", memory.gradients, ""),
+        ("activations", memory.activations, f"largest piece: {rows} rows of {tokens} tokens"),
+        ("workspace", memory.workspace, "what a step takes and gives back"),
+        ("training step", memory.step, "the sum"),
+        ("scoring answers", memory.answers, "evaluation.batch_tokens decides"),
+        ("generating", memory.generations, "with merged weights and a full cache"),
+    ]
+    words = "context and rounding, an allowance" if place != "CPU" else "Python and its libraries"
+    lines += [("beside tensors", found.other, words), ("peak", found.peak, "")]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    for label, size, note in lines:
+        bold = "bold" if label in ("training step", "peak") else None
+        table.add_row(label, amount(size), note, style=bold)
+    console.print(table)
+    if found.card is not None:
+        _show_fit(found, found.card, console)
+
+
+def _show_fit(found: Plan, card: int, console: Console) -> None:
+    if found.fits:
+        console.print(f"fits {amount(card)}", style="green")
+        return
+    console.print(f"does not fit {amount(card)}", style="red")
+    for switch in found.switches:
+        settings = " ".join(f"--set {s}" for s in switch.settings)
+        mark = ", fits" if switch.peak <= card else ""
+        console.print(f"  with {settings}: {amount(switch.peak)}{mark}", soft_wrap=True)
+    if not found.switches or found.switches[-1].peak > card:
+        console.print("  no further switch helps: a larger card, or shorter rows")
+
+
+def amount(size: float) -> str:
+    """Write bytes for people, in units of a thousand."""
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.2f} GB"
