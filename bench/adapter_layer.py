@@ -6,6 +6,10 @@ autograd and multiplies a second time. ``kept_...`` is the option ``keep_weight=
 holds the effective weight between forward and backward. ``tiny_step_...`` is a whole training step
 of the demo's model (hidden 128, 4 layers, 40 rows of 30 tokens): sine against plain LoRA.
 
+A CPU without bf16 arithmetic emulates bf16 products so slowly that nobody would wait for them; our
+layer converts to fp32 there, and so do the baselines, whole matrices at a time (which counts in
+their memory). The first line says whether that is so.
+
     python bench/adapter_layer.py --json ratios.json
 """
 
@@ -21,9 +25,8 @@ import transformers
 from _measure import Variant, interleaved, median_ratio, peak_of, show, write
 from peft import get_peft_model
 from torch import Tensor
-from torch.nn.functional import linear
 
-from letheon.adapters import BoundedLoraConfig, bounds
+from letheon.adapters import BoundedLoraConfig, blocks, bounds
 from letheon.adapters.keep import KeptWeight
 from letheon.adapters.linear import Change, Plan, bounded_linear
 
@@ -33,6 +36,29 @@ CASES = {
     "bf16_2048x8192": (torch.bfloat16, 2048, 8192),
 }
 BASELINES = ("obvious", "lora", "full")
+
+
+class _Converted(torch.autograd.Function):
+    """``x W^T`` computed in fp32, x and W being of a shorter type."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return (x.float() @ weight.float().t()).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        wide = grad.float()
+        for_weight = (wide.t() @ x.float()).to(x.dtype) if ctx.needs_input_grad[1] else None
+        return (wide @ weight.float()).to(x.dtype), for_weight
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """Apply a linear map as fast as this CPU can in the type of ``x``."""
+    if blocks.arithmetic(x) == x.dtype:
+        return torch.nn.functional.linear(x, weight)
+    return _Converted.apply(x, weight)
 
 
 def layer_variants(dtype: torch.dtype, n_in: int, n_out: int) -> dict[str, Variant]:
@@ -124,6 +150,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
+    converted = blocks.arithmetic(torch.empty(0, dtype=torch.bfloat16)) == torch.float32
+    print("bf16 products:", "converted to fp32, none on this CPU" if converted else "native")
     ratios: dict[str, float] = {}
     for case in CASES:
         print(f"{case}: {arguments.rounds} rounds of five variants, minutes", flush=True)

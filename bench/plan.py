@@ -149,8 +149,7 @@ def train(shape: Shape) -> None:
     """Build the shape's model and train it."""
     recipe, task = recipe_of(shape), task_of(shape)
     torch.manual_seed(0)
-    model = tf.AutoModelForCausalLM.from_config(shape.config(), dtype=shape.dtype)
-    model = adapt(model, recipe.adapter, seed=0)
+    model = adapt(Outline(shape.config(), shape.dtype, None).build(), recipe.adapter, seed=0)
     loop.run(model, task.objective, task.rows, recipe.training)
 
 

@@ -157,11 +157,18 @@ class _Sizes:
         return cls(weights, adapter, trained, optimizer, folded, buckets, gathered)
 
 
+class _Mode(FakeTensorMode):
+    """Fake tensors whose deep copies are of the same kind: a model may be copied."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Mode:
+        return self
+
+
 @contextmanager
 def _without_numbers(on: Device) -> Iterator[Ledger]:
     with (
         warnings.catch_warnings(),
-        FakeTensorMode(),
+        _Mode(),
         blocks.as_on(_CUT[on]),
         Ledger() as ledger,
     ):

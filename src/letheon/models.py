@@ -30,6 +30,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from transformers.integrations import validate_bnb_backend_availability
 from transformers.utils import is_bitsandbytes_available
 
+from letheon.adapters.converted import convert
 from letheon.adapters.quantised import compute_in, float_type
 from letheon.data.batch import Batch
 from letheon.data.tokenizer import train_bpe
@@ -61,7 +62,9 @@ class Outline:
 
     def build(self) -> Any:
         """Return the model with random weights (with none at all among fake tensors)."""
-        return AutoModelForCausalLM.from_config(self.config, dtype=self.dtype)
+        model = AutoModelForCausalLM.from_config(self.config, dtype=self.dtype)
+        convert(model)
+        return model
 
 
 def load(source: ModelSource) -> Loaded:
@@ -90,6 +93,7 @@ def load(source: ModelSource) -> Loaded:
         raise _unusable(path, f"{len(names)} weights are not in it, the first {names[0]}")
     _check_vocabulary(model, tokenizer, path)
     compute_in(model, float_type(model))
+    convert(model)
     commit = getattr(model.config, "_commit_hash", None)
     return Loaded(model, tokenizer, checksum(Path(path)) or f"{path}@{commit}")
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 __all__ = ["BoundedLoraExperts"]
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.functional import linear
 
 from letheon.adapters.layer import BoundedLoraLayer
@@ -36,7 +38,8 @@ class BoundedLoraExperts(BoundedLoraLayer):
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """Map ``[T, H]`` to ``[T, H]``; expert ids and routing weights are ``[T, K]``."""
         names = self._enter()
-        if not names:
+        # Transformers' own goes by numbers, which a plan's tensors do not have.
+        if not names and not isinstance(hidden_states, FakeTensor):
             result: Tensor = self.base_layer(hidden_states, top_k_index, top_k_weights)
             return result
         ids, order = top_k_index.flatten().sort(stable=True)
@@ -51,7 +54,7 @@ class BoundedLoraExperts(BoundedLoraLayer):
         count = self.matrices[UP].experts
         assert count is not None
         up, down = _Stack(self, UP, names), _Stack(self, DOWN, names)
-        sizes = torch.bincount(ids, minlength=count).tolist()
+        sizes = _sizes(ids, count)
         parts = torch.split(rows, sizes)
         outs = [
             self._finish(down(e, self._gate(up(e, part)))) if e < count else part * 0
@@ -70,6 +73,15 @@ class BoundedLoraExperts(BoundedLoraLayer):
         normed = vars(experts).get("has_post_expert_norm", False)  # younger than the others
         finished: Tensor = experts.post_expert_norm(x) if normed else x
         return finished
+
+
+def _sizes(ids: Tensor, count: int) -> list[int]:
+    """Return how many of the sorted ``ids`` are each expert's; ids past the last come last."""
+    if isinstance(ids, FakeTensor):  # a plan has no numbers to route by: shares are equal
+        cuts = [round(e * len(ids) / count) for e in range(count + 1)]
+        return [b - a for a, b in pairwise(cuts)]
+    sizes: list[int] = torch.bincount(ids, minlength=count).tolist()
+    return sizes
 
 
 class _Stack:

@@ -118,13 +118,21 @@ def stored(plan: Plan, factors: Sequence[Tensor]) -> list[Stored]:
 
 
 def block(
-    weight: Readable, changes: Sequence[Stored], rows: slice, cols: slice, into: Tensor
+    weight: Readable,
+    changes: Sequence[Stored],
+    rows: slice,
+    cols: slice,
+    into: Tensor,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Write ``weight[rows, cols]`` with ``changes`` added, rounded once, into ``into``."""
+    """Write ``weight[rows, cols]`` with ``changes`` added, rounded once, into ``into``.
+
+    ``dtype``: what it is rounded to, where ``into`` is wider.
+    """
     panel = [change.columns(cols) for change in changes]
     for tile in blocks.of(into.device).tiles(rows, cols):
         phases = [change.phase(tile) for change in panel]
-        _add_values(panel, phases, weight[tile, cols], _inside(into, tile, rows))
+        _add_values(panel, phases, weight[tile, cols], _inside(into, tile, rows), dtype)
     return into
 
 
@@ -192,19 +200,21 @@ def _forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, factors: Sequence[Tensor]
 ) -> Tensor:
     kept = _kept(weight, plan, factors, x.dtype, build=True)
-    if kept is not None:
+    dtype, wide = x.dtype, blocks.arithmetic(x)
+    if kept is not None and wide == dtype:
         return _product(x, kept, bias, plan)
-    matrix, changes = plan.read(weight), stored(plan, factors)
+    matrix, changes = (plan.read(weight), stored(plan, factors)) if kept is None else (kept, [])
     every = _full(matrix)
     panels = _panels(matrix, plan, 1 if plan.transposed else 0, x.device)
-    scratch = _Scratch(x)
+    scratch = _Scratch(x, wide)
     y = x.new_empty((x.shape[0], panels[-1].stop)) if len(panels) > 1 else None
+    x = x.to(wide)
     for panel in panels:
         rows, cols = (every[0], panel) if plan.transposed else (panel, every[1])
-        effective = block(matrix, changes, rows, cols, scratch.block("weight", rows, cols))
+        effective = block(matrix, changes, rows, cols, scratch.block("weight", rows, cols), dtype)
         if y is None:
-            return _product(x, effective, bias, plan)
-        torch.mm(x, effective if plan.transposed else effective.t(), out=y[:, panel])
+            return _product(x, effective, bias, plan).to(dtype)
+        _multiply(x, effective if plan.transposed else effective.t(), y[:, panel], scratch)
     assert y is not None
     return y if bias is None else y.add_(bias)
 
@@ -212,16 +222,19 @@ def _forward(
 class _Scratch:
     """Memory that the panels of one pass share: fresh pages cost as much as the arithmetic."""
 
-    def __init__(self, like: Tensor) -> None:
-        self._like = like
+    def __init__(self, like: Tensor, dtype: torch.dtype) -> None:
+        self._like, self._dtype = like, dtype
         self._buffers: dict[str, Tensor] = {}
 
     def block(self, name: str, rows: slice, cols: slice) -> Tensor:
         """Return an uninitialised block; one name's blocks overwrite each other, largest first."""
-        shape = (rows.stop - rows.start, cols.stop - cols.start)
+        return self.empty(name, rows.stop - rows.start, cols.stop - cols.start)
+
+    def empty(self, name: str, n_rows: int, n_cols: int) -> Tensor:
+        """Return an uninitialised matrix, as ``block`` does."""
         if name not in self._buffers:
-            self._buffers[name] = self._like.new_empty(shape[0] * shape[1])
-        return self._buffers[name][: shape[0] * shape[1]].view(shape)
+            self._buffers[name] = self._like.new_empty(n_rows * n_cols, dtype=self._dtype)
+        return self._buffers[name][: n_rows * n_cols].view(n_rows, n_cols)
 
 
 class _Backward:
@@ -236,11 +249,12 @@ class _Backward:
         factors: Sequence[Tensor],
         needs: Sequence[bool],
     ) -> None:
-        self.x, self.grad, self.plan, self.factors = x, grad, plan, factors
+        wide = blocks.arithmetic(x)
+        self.x, self.grad, self.plan, self.factors = x, grad.to(wide), plan, factors
         self.weight = plan.read(weight)
         self.needs_x, self.needs_weight, self.needs_factor = needs[0], needs[1], needs[4:]
         self.changes = stored(plan, factors)
-        self.scratch = _Scratch(x)
+        self.scratch = _Scratch(x, wide)
         self.needs_change = [
             self.needs_factor[2 * k] or self.needs_factor[2 * k + 1]
             for k in range(len(self.changes))
@@ -261,7 +275,7 @@ class _Backward:
     def _panel(self, panel: slice, rows: slice, cols: slice) -> None:
         product = None
         if self.needs_weight or any(self.needs_change):
-            x = self.x[:, panel]
+            x = self.x[:, panel].to(self.grad.dtype)
             pair = (x, self.grad) if self.plan.transposed else (self.grad, x)
             product = self.scratch.block("product", rows, cols)
             torch.mm(pair[0].t(), pair[1], out=product)
@@ -270,11 +284,11 @@ class _Backward:
         effective = self._pointwise(product, rows, cols)
         if self.grad_x is not None and effective is not None:
             by = effective.t() if self.plan.transposed else effective
-            torch.mm(self.grad, by, out=self.grad_x[:, panel])
+            _multiply(self.grad, by, self.grad_x[:, panel], self.scratch)
 
     def _pointwise(self, product: Tensor | None, rows: slice, cols: slice) -> Tensor | None:
         """Return the effective block (if asked for) and add to the factors' gradients."""
-        built = None
+        built, dtype = None, self.x.dtype
         if self.needs_x and self.kept is None:
             built = self.scratch.block("weight", rows, cols)
         changes = [change.columns(cols) for change in self.changes]
@@ -282,10 +296,15 @@ class _Backward:
         for tile in blocks.of(self.x.device).tiles(rows, cols) if wanted else ():
             phases = [change.phase(tile) for change in changes]
             if built is not None:
-                _add_values(changes, phases, self.weight[tile, cols], _inside(built, tile, rows))
+                part = _inside(built, tile, rows)
+                _add_values(changes, phases, self.weight[tile, cols], part, dtype)
             if product is not None:
                 self._factors(changes, phases, _inside(product, tile, rows), tile, cols)
-        return built if self.kept is None else self.kept[rows, cols]
+        if self.kept is None:
+            return built
+        if self.grad.dtype == dtype:
+            return self.kept[rows, cols]
+        return block(self.kept, [], rows, cols, self.scratch.block("weight", rows, cols))
 
     def _factors(
         self,
@@ -329,24 +348,37 @@ def _kept(
 
 def _product(x: Tensor, effective: Tensor, bias: Tensor | None, plan: Plan) -> Tensor:
     by = effective if plan.transposed else effective.t()
-    return x @ by if bias is None else torch.addmm(bias, x, by)
+    return x @ by if bias is None else torch.addmm(bias.to(x.dtype), x, by)
+
+
+def _multiply(a: Tensor, b: Tensor, out: Tensor, scratch: _Scratch) -> None:
+    """Write ``a b`` into ``out``, whose type may be shorter."""
+    if out.dtype == a.dtype:
+        torch.mm(a, b, out=out)
+    else:
+        out.copy_(torch.mm(a, b, out=scratch.empty("result", *out.shape)))
 
 
 def _add_values(
-    changes: Sequence[Stored], phases: Sequence[Tensor], weight: Tensor, into: Tensor
+    changes: Sequence[Stored],
+    phases: Sequence[Tensor],
+    weight: Tensor,
+    into: Tensor,
+    dtype: torch.dtype | None = None,
 ) -> None:
-    """Write ``weight + sum_k s_k phi_k(phase_k)`` into ``into``, rounded once."""
+    """Write ``weight + sum_k s_k phi_k(phase_k)`` into ``into``, rounded once (to ``dtype``)."""
+    dtype = dtype or into.dtype
     last = len(changes) - 1
     total = weight
     for index, ((change, _, _), phase) in enumerate(zip(changes, phases, strict=True)):
         value = change.bound.value(phase)
         # a strided conversion is several times slower than a strided copy and a conversion
         total = total.contiguous().to(value.dtype) if total.dtype != value.dtype else total
-        if index == last and into.dtype == value.dtype:
+        if index == last and into.dtype == dtype == value.dtype:
             torch.add(total, value, alpha=change.scale, out=into)
             return
         total = torch.add(total, value, alpha=change.scale)
-    into.copy_(total)
+    into.copy_(total.to(dtype))
 
 
 def _inside(panel: Tensor, tile: slice, rows: slice) -> Tensor:
