@@ -157,7 +157,7 @@ class _Sizes:
         return cls(weights, adapter, trained, optimizer, folded, buckets, gathered)
 
 
-class _Mode(FakeTensorMode):
+class _Mode(FakeTensorMode):  # type: ignore[no-untyped-call]
     """Fake tensors whose deep copies are of the same kind: a model may be copied."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Mode:
@@ -215,7 +215,7 @@ def _step(
     terms = loop.terms(model, untouched, task.objective, rows, piece, state, accelerator)
     activations = ledger.now - held
     counts: dict[Unit, int] = {term.unit: term.count for term in terms.terms.values()}
-    terms.total(counts).backward()
+    terms.total(counts).backward()  # type: ignore[no-untyped-call]
     model.zero_grad()
     return activations, ledger.peak - before
 
@@ -253,10 +253,10 @@ def _generations(model: Any, task: Task, recipe: Recipe, ledger: Ledger) -> int:
     full = held * length // task.prompt
     # A longer cache is made beside the shorter one, a layer at a time.
     layer = full // model.config.get_text_config().num_hidden_layers
-    return max(ledger.peak - before, full + layer + _bytes(out.logits))
+    return max(ledger.peak - before, int(full + layer + _bytes(out.logits)))
 
 
-def _quantised(model: nn.Module, bits: Literal["4bit", "8bit"] | None) -> tuple[int, int]:
+def _quantised(model: Any, bits: Literal["4bit", "8bit"] | None) -> tuple[int, int]:
     """Return the bytes that quantising saves, and the largest matrix that is dequantised whole."""
     if bits is None:
         return 0, 0

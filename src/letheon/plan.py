@@ -31,15 +31,11 @@ from letheon.parts import corpus_of, objective_of, texts_of
 from letheon.recipe import Recipe, override
 from letheon.scoring import Scorer
 
-GB = 1e9
-
 # What a CUDA context, its libraries and a caching allocator's rounding take: an allowance.
-_CONTEXT = 1.0 * GB
+_CONTEXT = 10**9
 
 # A switch that saves less is not worth its price.
 _WORTH = 0.98
-
-_UNITS = {"": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 @dataclass(frozen=True)
@@ -101,10 +97,9 @@ def plan(
     count = processes or recipe.training.processes or 1
     outline, task = _subject(recipe)
     memory = forecast(outline, task, recipe, processes=count, on=on)
-    other = int(_CONTEXT) if on == "accelerator" else _resident()
-    switches: list[Switch] = []
-    if card is not None and memory.peak + other > card:
-        switches = [*_switches(recipe, memory, on, count, card - other)]
+    other = _CONTEXT if on == "accelerator" else _resident()
+    room = memory.peak if card is None else card - other
+    switches = _switches(recipe, (outline, task), memory, on, count, room)
     return Plan(
         on=on,
         processes=count,
@@ -118,18 +113,15 @@ def plan(
 
 def card_bytes(text: str) -> int:
     """Read a size such as ``24GB`` or ``80GiB``; raises InputError for anything else."""
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([KMG]?i?B?)\s*", text, re.IGNORECASE)
-    unit = _UNITS.get(found[2].lower().rstrip("b") + "b" if found and found[2] else "")
-    try:
-        return int(float(found[1]) * unit) if found and unit else _no_size(text)
-    except ValueError:
-        return _no_size(text)
-
-
-def _no_size(text: str) -> int:
-    raise InputError(
-        "A card's memory is a number with a unit.", got=text, remedy="For example --card 24GB."
-    )
+    found = re.fullmatch(r"\s*(\d+\.?\d*)\s*(?:([KMG])(I?)B?)?\s*", text.upper())
+    if found is None or float(found[1]) == 0:
+        raise InputError(
+            "A card's memory is a number with a unit.",
+            got=text or "nothing",
+            remedy="For example --card 24GB.",
+        )
+    power = "_KMG".index(found[2] or "_")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
 def _subject(recipe: Recipe) -> tuple[models.Outline, Task]:
@@ -148,7 +140,12 @@ def _subject(recipe: Recipe) -> tuple[models.Outline, Task]:
 
 
 def _switches(
-    recipe: Recipe, memory: Memory, on: Device, processes: int, room: int
+    recipe: Recipe,
+    subject: tuple[models.Outline, Task],
+    memory: Memory,
+    on: Device,
+    processes: int,
+    room: int,
 ) -> Iterator[Switch]:
     """Yield switches until the run fits into ``room`` bytes, or there are none left."""
     taken = recipe
@@ -158,8 +155,9 @@ def _switches(
         try:
             tried = override(taken, settings)
             count = max(processes, tried.training.processes or 1)
-            outline, task = _subject(tried)
-            found = forecast(outline, task, tried, processes=count, on=on)
+            if tried.model != taken.model:
+                subject = _subject(tried)
+            found = forecast(*subject, tried, processes=count, on=on)
         except InputError:  # not for this recipe: too few rows, full weights, ...
             continue
         if found.peak < _WORTH * memory.peak:
@@ -168,7 +166,7 @@ def _switches(
 
 
 def _candidates(recipe: Recipe, on: Device) -> Iterator[tuple[str, ...]]:
-    for part in (2, 4, 8):
+    for part in (2, 4, 8, 16, 32):
         yield (f"evaluation.batch_tokens={recipe.evaluation.batch_tokens // part}",)
     for part in (2, 4, 8):
         yield (f"training.accumulate={recipe.training.accumulate * part}",)
