@@ -119,15 +119,16 @@ def plan(
     """Predict the memory of a run on each device, and say what makes it fit a card."""
     from letheon import plan as module
     from letheon import recipe as recipes
-    from letheon.ui import console
+    from letheon import ui
 
     size = None if card is None else module.card_bytes(card)
     loaded = recipes.load(recipe, set_ or [])
-    found = module.plan(loaded, card=size, processes=processes)
+    with ui.watcher() as watch:
+        found = module.plan(loaded, card=size, processes=processes, watch=watch)
     if as_json:
         _json(found.to_json())
     else:
-        module.show(found, loaded.name, console())
+        module.show(found, loaded.name, ui.console())
 
 
 @app.command(epilog=_example("letheon train recipes/tofu_target.yaml --out runs/target"))

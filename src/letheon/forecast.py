@@ -8,12 +8,12 @@ that will run. What kernels take inside one operation is not seen.
 
 from __future__ import annotations
 
-__all__ = ["Memory", "Task", "forecast"]
+__all__ = ["Device", "Memory", "Phase", "Task", "forecast"]
 
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
@@ -34,9 +34,24 @@ from letheon.training import loop
 from letheon.training.forward import Untouched
 
 Device = Literal["cpu", "accelerator"]
+Phase = Literal["step", "evaluation"]
 
-# A CPU's own tiles are too many to be run through one by one: these differ by a few MB.
-_CUT = {"cpu": replace(blocks.CPU, tile=2**20), "accelerator": blocks.ACCELERATOR}
+
+class _FirstAndLast(blocks.Blocks):
+    """Blocks of which only the first and the last are run: those between take no other memory."""
+
+    def panels(self, size: int, other: int, width: int | None = None) -> list[slice]:
+        every = super().panels(size, other, width)
+        return [every[0], every[-1]] if len(every) > 1 else every
+
+    def tiles(self, rows: slice, cols: slice) -> list[slice]:
+        return super().tiles(rows, cols)[:1]
+
+
+_CUT: dict[Device, blocks.Blocks] = {
+    "cpu": _FirstAndLast(**asdict(blocks.CPU)),
+    "accelerator": _FirstAndLast(**asdict(blocks.ACCELERATOR)),
+}
 
 
 @dataclass(frozen=True)
@@ -56,8 +71,9 @@ class Task:
 class Memory:
     """Bytes on one device at the peak of a training step, and the peaks of evaluating.
 
-    ``weights`` includes the second copy that some objectives need of a model without adapter,
-    ``workspace`` whatever is alive at the peak and is nothing else. ``answers`` and
+    ``largest`` is the step's largest piece on one process: rows, and tokens of each with its
+    padding. ``weights`` includes the second copy that some objectives need of a model without
+    adapter, ``workspace`` whatever is alive at the peak and is nothing else. ``answers`` and
     ``generations`` are the peaks, all in all, of the two passes of an evaluation.
     """
 
@@ -78,18 +94,29 @@ class Memory:
         return resident + self.gradients + self.activations + self.workspace
 
     @property
+    def evaluation(self) -> int:
+        """The peak of an evaluation."""
+        return max(self.answers, self.generations)
+
+    @property
     def peak(self) -> int:
         """The largest of the peaks."""
-        return max(self.step, self.answers, self.generations)
+        return max(self.step, self.evaluation)
 
 
 def forecast(
-    outline: Outline, task: Task, recipe: Recipe, *, processes: int = 1, on: Device = "cpu"
+    outline: Outline,
+    task: Task,
+    recipe: Recipe,
+    *,
+    processes: int = 1,
+    on: Device = "cpu",
+    only: Phase | None = None,
 ) -> Memory:
     """Return the memory that the recipe's largest step and its evaluation take on each device.
 
-    ``largest`` is that step's piece on one process: rows, and tokens of each with its padding.
-    Raises InputError and ModelError as the run would.
+    With ``only`` one phase is run, and what belongs to the other is 0. Raises InputError and
+    ModelError as the run would.
     """
     rows = _largest(task, recipe, processes)
     with _without_numbers(on) as ledger:
@@ -98,23 +125,26 @@ def forecast(
         model = adapt(model, recipe.adapter, seed=None)
         sizes = _Sizes.of(model, recipe, processes, weights=weights, adapter=ledger.now - weights)
         untouched = Untouched(model, task.objective.needs)
+        weights = sizes.weights * (2 if untouched.holds_copy else 1)
         untouched.cache(rows.forget, pad_id=rows.pad_id)
-        copied = sizes.weights if untouched.holds_copy else 0
-        activations, transient = _step(model, untouched, task, rows, recipe, ledger)
-        answers = _answers(model, task, recipe, ledger)
-        generations = _generations(model, task, recipe, ledger)
-    gradients = min(sizes.trained, transient - activations)
-    resident = sizes.weights + copied + sizes.adapter + sizes.optimizer
-    between = resident + sizes.trained + sizes.folded
+        held = top = answers = generations = 0
+        if only != "evaluation":
+            held, top = _step(model, untouched, task, rows, recipe, ledger)
+        if only != "step":
+            resident = weights + sizes.adapter + sizes.optimizer + sizes.trained + sizes.folded
+            resident += sizes.gathered
+            answers = resident + _answers(model, task, recipe, ledger)
+            generations = resident + _generations(model, task, recipe, ledger)
+    gradients = min(sizes.trained, top - held)
     return Memory(
-        weights=sizes.weights + copied,
+        weights=weights,
         adapter=sizes.adapter,
         optimizer=sizes.optimizer,
         gradients=gradients + sizes.buckets,
-        activations=activations,
-        workspace=transient - activations - gradients + sizes.gathered,
-        answers=between + answers + sizes.gathered,
-        generations=between + generations + sizes.gathered,
+        activations=held,
+        workspace=top - held - gradients + sizes.gathered,
+        answers=answers,
+        generations=generations,
         largest=(len(rows.forget) + len(rows.retain), _width(rows)),
     )
 

@@ -14,7 +14,7 @@ import re
 import resource
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -26,7 +26,7 @@ from letheon import models, run
 from letheon.data.template import Template
 from letheon.errors import InputError
 from letheon.evaluation.records import prepare
-from letheon.forecast import Device, Memory, Task, forecast
+from letheon.forecast import Device, Memory, Phase, Task, forecast
 from letheon.parts import corpus_of, objective_of, texts_of
 from letheon.recipe import Recipe, override
 from letheon.scoring import Scorer
@@ -83,6 +83,7 @@ def plan(
     on: Device | None = None,
     card: int | None = None,
     processes: int | None = None,
+    watch: run.Watch = lambda event: None,
 ) -> Plan:
     """Return what each device of the recipe's run has to hold, and how to make it fit.
 
@@ -95,11 +96,14 @@ def plan(
     if card is None and on == here:
         card = _capacity(on)
     count = processes or recipe.training.processes or 1
+    watch({"event": "phase", "name": "a step without numbers"})
     outline, task = _subject(recipe)
     memory = forecast(outline, task, recipe, processes=count, on=on)
     other = _CONTEXT if on == "accelerator" else _resident()
     room = memory.peak if card is None else card - other
-    switches = _switches(recipe, (outline, task), memory, on, count, room)
+    if memory.peak > room:
+        watch({"event": "phase", "name": "the same with other settings"})
+    switches = _switches(recipe, outline, task, memory, on, count, room)
     return Plan(
         on=on,
         processes=count,
@@ -141,44 +145,56 @@ def _subject(recipe: Recipe) -> tuple[models.Outline, Task]:
 
 def _switches(
     recipe: Recipe,
-    subject: tuple[models.Outline, Task],
+    outline: models.Outline,
+    task: Task,
     memory: Memory,
     on: Device,
     processes: int,
     room: int,
 ) -> Iterator[Switch]:
     """Yield switches until the run fits into ``room`` bytes, or there are none left."""
-    taken = recipe
-    for settings in _candidates(recipe, on):
-        if memory.peak <= room:
+    queues = _candidates(recipe, on)
+    while memory.peak > room:
+        phase: Phase = "step" if memory.step == memory.peak else "evaluation"
+        only = phase if queues[phase] else None
+        queue = queues[phase] or queues["both"]
+        if not queue:
             return
+        settings = queue.pop(0)
         try:
-            tried = override(taken, settings)
+            tried = override(recipe, settings)
+            if tried.model != recipe.model:  # of a path: its tokenizer stays the same
+                outline = models.outline(tried.model, ())
             count = max(processes, tried.training.processes or 1)
-            if tried.model != taken.model:
-                subject = _subject(tried)
-            found = forecast(*subject, tried, processes=count, on=on)
+            found = forecast(outline, task, tried, processes=count, on=on, only=only)
         except InputError:  # not for this recipe: too few rows, full weights, ...
             continue
+        if only == "step":
+            found = replace(found, answers=memory.answers, generations=memory.generations)
+        elif only == "evaluation":
+            found = replace(memory, answers=found.answers, generations=found.generations)
         if found.peak < _WORTH * memory.peak:
-            taken, memory = tried, found
+            recipe, memory = tried, found
             yield Switch(settings, found.peak)
 
 
-def _candidates(recipe: Recipe, on: Device) -> Iterator[tuple[str, ...]]:
-    for part in (2, 4, 8, 16, 32):
-        yield (f"evaluation.batch_tokens={recipe.evaluation.batch_tokens // part}",)
-    for part in (2, 4, 8):
-        yield (f"training.accumulate={recipe.training.accumulate * part}",)
-    if on == "accelerator":
-        yield ("training.offload_optimizer=true",)
-    yield ("training.gradient_checkpointing=true",)
+def _candidates(recipe: Recipe, on: Device) -> dict[str, list[tuple[str, ...]]]:
+    """Return settings by what they lower, the cheapest in time first."""
+    tokens, pieces = recipe.evaluation.batch_tokens, recipe.training.accumulate
+    both: list[tuple[str, ...]] = (
+        [("training.offload_optimizer=true",)] if on == "accelerator" else []
+    )
     if recipe.model.path is not None:
-        yield ("model.dtype=bfloat16",)
-        yield ("model.quantise=8bit",)
-        yield ("model.quantise=4bit",)
-    for count in (2, 4, 8):
-        yield ("training.parallel=fsdp2", f"training.processes={count}")
+        both += [(f"model.{s}",) for s in ("dtype=bfloat16", "quantise=8bit", "quantise=4bit")]
+    both += [("training.parallel=fsdp2", f"training.processes={n}") for n in (2, 4, 8)]
+    return {
+        "evaluation": [(f"evaluation.batch_tokens={tokens // n}",) for n in (2, 4, 8, 16, 32)],
+        "step": [
+            *((f"training.accumulate={pieces * n}",) for n in (2, 4, 8)),
+            ("training.gradient_checkpointing=true",),
+        ],
+        "both": both,
+    }
 
 
 def _parameters(outline: models.Outline) -> int:
