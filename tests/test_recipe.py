@@ -141,5 +141,7 @@ def test_paths_do_not_name_a_run_and_everything_else_does() -> None:
         changed(by_path, template="plain"),
     ]
     assert len({fingerprint(raw) for raw in [by_path, *others]}) == 6
+    for key, value in (("processes", 2), ("parallel", "fsdp2"), ("gradient_checkpointing", True)):
+        assert fingerprint(changed(by_path, **{f"training__{key}": value})) == fingerprint(by_path)
     checks = recipe.resolve(by_path, where="here").fingerprint
     assert checks({"a": "1", "b": "2"}) == checks({"b": "2", "a": "1"}) != checks({"a": "1"})

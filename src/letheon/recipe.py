@@ -148,7 +148,9 @@ class Training(_Strict):
     """The loop's settings.
 
     ``batch_size`` and ``retain_batch_size`` are rows of a step over all processes: they decide
-    the result. ``accumulate`` cuts each process's share into pieces: it decides memory only.
+    the result. ``accumulate`` cuts each process's share into pieces, and with
+    ``gradient_checkpointing`` a block's inner values are computed again for the backward pass
+    instead of kept: both decide memory and time only.
     ``forget_tokens``: what of a forget row the objective sees, its whole answer or only the tokens
     of its marked facts, so that its wording is left alone. Nothing is probed before step
     ``probe_from``: a run's first steps are not what is kept. ``stop_at`` ends a run when a probe's
@@ -170,6 +172,7 @@ class Training(_Strict):
     betas: tuple[float, float] = (0.9, 0.999)
     max_grad_norm: float | None = Field(None, gt=0)
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    gradient_checkpointing: bool = False
     parallel: Literal["ddp", "fsdp2"] = "ddp"
     processes: int | None = Field(None, ge=1)
     probe_every: int | None = Field(None, ge=1)
@@ -264,10 +267,11 @@ class Recipe(_Strict):
     def fingerprint(self, checksums: Mapping[str, str]) -> str:
         """Return the run's identity: sha256 over the recipe without paths plus ``checksums``.
 
-        How a run is spread over processes is no part of it: another number may resume it.
+        How a run is spread over processes and what it recomputes are no part of it: they do not
+        change its results, so that another number, or less memory, may resume it.
         """
         plain = _without_paths(self.model_dump(mode="json"))
-        for key in ("parallel", "processes"):
+        for key in ("parallel", "processes", "gradient_checkpointing"):
             del plain["training"][key]
         text = json.dumps([plain, dict(sorted(checksums.items()))], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -5,7 +5,7 @@ It trains targets and gold models (objective ``finetune``) and unlearns; there i
 
 from __future__ import annotations
 
-__all__ = ["Outcome", "Rows", "check", "run"]
+__all__ = ["Outcome", "Rows", "check", "check_model", "run"]
 
 import math
 import resource
@@ -40,6 +40,7 @@ from letheon.training.checkpoint import (
 from letheon.training.forward import Untouched, answer_views, has_adapter
 from letheon.training.pairing import Pairing, shards
 from letheon.training.parallel import is_sharded, place, whole, wrap
+from letheon.training.recompute import recomputing
 from letheon.training.rules import due, learning_rate, rank, stop_reason
 
 Probe = Callable[[Any], Mapping[str, float]]
@@ -91,11 +92,26 @@ def run(
     and writes checkpoints. Under ``parallel: fsdp2`` the model is left sharded.
 
     Raises DivergedError when a loss or gradient is not finite, naming step and term (the last
-    good checkpoint stays), InputError when the rows do not suit the objective or there is another
-    number of processes than was asked for.
+    good checkpoint stays), InputError when the rows do not suit the objective, the settings do not
+    suit the model, or there is another number of processes than was asked for.
     """
     accelerator = accelerator or _accelerator(training)
     watch = processes.only_main(watch)
+    with recomputing(model, training):
+        return _run(model, objective, rows, training, seed, probe, watch, checkpoint, accelerator)
+
+
+def _run(
+    model: Any,
+    objective: Objective,
+    rows: Rows,
+    training: Training,
+    seed: int,
+    probe: Probe | None,
+    watch: Watch,
+    checkpoint: Path | None,
+    accelerator: Accelerator,
+) -> Outcome:
     pairing = _pairing(objective, rows, training, accelerator, seed)
     steps = training.steps or pairing.steps(training.epochs or 1)
 
@@ -178,9 +194,16 @@ def run(
     return Outcome(steps, reason, best.step if best else steps, best.scores if best else {})
 
 
-def check(objective: Objective, rows: Rows, training: Training) -> None:
-    """Raise InputError when ``run`` would refuse these rows or settings."""
+def check(objective: Objective, rows: Rows, training: Training, model: Any) -> None:
+    """Raise InputError when ``run`` would refuse these rows or settings, or them for ``model``."""
     _pairing(objective, rows, training, _accelerator(training), 0)
+    check_model(model, training)
+
+
+def check_model(model: Any, training: Training) -> None:
+    """Raise InputError when ``run`` would refuse these settings for ``model``, weights or none."""
+    with recomputing(model, training):
+        pass
 
 
 def _accelerator(training: Training) -> Accelerator:
