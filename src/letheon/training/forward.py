@@ -53,12 +53,9 @@ class Untouched:
         """Compute the scalars of every forget row once, where the objective needs them."""
         if self._needs.forget_reference != "scalars":
             return
-        device = next(self._model.parameters()).device
         with self._switched_off() as model:
             for start in range(0, len(rows), batch_size):
-                batch = collate(rows[start : start + batch_size], pad_id=pad_id).to(device)
-                view = answer_views(model, batch)
-                self._cached.extend(torch.split(view.logp().cpu(), view.lengths))
+                self._cached += _token_logp(model, rows[start : start + batch_size], pad_id)
 
     def reference(self, batch: Batch, forget: Sequence[int]) -> Reference:
         """Return the reference of a batch whose first rows are the ``forget`` rows."""
@@ -85,3 +82,9 @@ class Untouched:
                     yield model
         finally:
             model.train(was_training)
+
+
+def _token_logp(model: Any, rows: Sequence[Encoded], pad_id: int) -> tuple[Tensor, ...]:
+    # A function of its own: what a batch computed is free before the next one starts.
+    view = answer_views(model, collate(rows, pad_id=pad_id).to(next(model.parameters()).device))
+    return torch.split(view.logp().cpu(), list(view.lengths))

@@ -118,7 +118,13 @@ def _run(
     untouched = Untouched(model, objective.needs)
     for each in untouched.models:
         place(each, training, accelerator)
-    untouched.cache(rows.forget, pad_id=rows.pad_id)
+    with accelerator.autocast():
+        untouched.cache(
+            rows.forget,
+            pad_id=rows.pad_id,
+            # As few at a time as in a step, which is to be the peak of the run's memory.
+            batch_size=max(1, pairing.forget // (training.accumulate * accelerator.num_processes)),
+        )
     if untouched.holds_copy:
         watch({"event": "note", "text": "the objective needs a second copy of the full model"})
     if training.parallel == "fsdp2" and not is_sharded(model):
@@ -138,6 +144,7 @@ def _run(
         start, state, best = saved.step, saved.state, saved.best
     watch({"event": "resume", "step": start, "steps": steps})
     wrapped, optimizer = wrap(model, accelerator), accelerator.prepare(optimizer)
+    optimizer.zero_grad()
 
     reason = "steps"
     for step in range(start, steps):
@@ -149,7 +156,6 @@ def _run(
         wrapped.train()
         micro = _micro_batches(rows, pairing.step(step), training, accelerator)
         counts = _global_counts(rows, pairing.step(step))
-        optimizer.zero_grad()
         shares: dict[str, torch.Tensor] = {}
         for k, (forget, retain) in enumerate(micro):
             batch = collate(
@@ -165,6 +171,7 @@ def _run(
         values = _global_values(shares, accelerator, step)
         grad_norm = _clip(model, training.max_grad_norm, accelerator, step)
         optimizer.step()
+        optimizer.zero_grad()  # not at the next step: a probe has the gradients' memory
         state = objective.update(state, values)
 
         done = step + 1
