@@ -124,6 +124,7 @@ def _run(
             pad_id=rows.pad_id,
             # As few at a time as in a step, which is to be the peak of the run's memory.
             batch_size=max(1, pairing.forget // (training.accumulate * accelerator.num_processes)),
+            file=checkpoint and checkpoint.with_name("reference.safetensors"),
         )
     if untouched.holds_copy:
         watch({"event": "note", "text": "the objective needs a second copy of the full model"})
