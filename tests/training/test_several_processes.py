@@ -91,6 +91,14 @@ def test_blocks_are_recomputed_as_one_process_keeps_them(parallel: str, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("adapter", [True, False])
+def test_each_process_offloads_its_own_copies(adapter: bool, tmp_path: Path) -> None:
+    found = two(tmp_path, ["npo"], {"offload_optimizer": True}, adapter=adapter)["npo"]
+    wanted = spread.runs(tmp_path, ["npo"], {}, adapter=adapter)["npo"]
+    torch.testing.assert_close(found["params"], wanted["params"], **TOLERANCE)
+
+
+@pytest.mark.slow
 def test_factors_in_fp32_are_sharded_beside_weights_in_bf16(tmp_path: Path) -> None:
     found = two(tmp_path, ["npo"], {"parallel": "fsdp2"}, dtype="bfloat16")
     wanted = spread.runs(tmp_path, ["npo"], {}, dtype="bfloat16")

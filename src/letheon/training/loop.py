@@ -38,6 +38,7 @@ from letheon.training.checkpoint import (
     trained_state,
 )
 from letheon.training.forward import Untouched, answer_views, has_adapter
+from letheon.training.offload import OffloadedAdamW
 from letheon.training.pairing import Pairing, shards
 from letheon.training.parallel import is_sharded, place, whole, wrap
 from letheon.training.recompute import recomputing
@@ -131,12 +132,13 @@ def _run(
     if training.parallel == "fsdp2" and not is_sharded(model):
         watch({"event": "note", "text": "one process alone: nothing is sharded"})
 
-    optimizer = torch.optim.AdamW(
+    offload = training.offload_optimizer
+    make = OffloadedAdamW if offload else partial(torch.optim.AdamW, fused=True)
+    optimizer: torch.optim.Optimizer = make(
         [p for p in model.parameters() if p.requires_grad],
         lr=training.lr,
         betas=training.betas,
         weight_decay=training.weight_decay,
-        fused=True,
     )
     start, state, best = 0, objective.init(seed), None
     if checkpoint and processes.from_main(checkpoint.is_file()):
@@ -144,7 +146,8 @@ def _run(
         saved.restore(model, optimizer)
         start, state, best = saved.step, saved.state, saved.best
     watch({"event": "resume", "step": start, "steps": steps})
-    wrapped, optimizer = wrap(model, accelerator), accelerator.prepare(optimizer)
+    wrapped = wrap(model, accelerator)
+    optimizer = accelerator.prepare_optimizer(optimizer, device_placement=not offload)
     optimizer.zero_grad()
 
     reason = "steps"
