@@ -18,10 +18,12 @@ from torch import Tensor
 
 
 class OffloadedAdamW(torch.optim.Optimizer):
-    """torch's AdamW on copies of ``params`` in pinned CPU memory; steps bring the result back.
+    """torch's AdamW on masters of ``params`` in CPU memory; a step brings the result back.
 
-    ``state_dict`` has AdamW's form with a ``master`` beside each parameter's moments. A parameter
-    that is changed by others between steps is overwritten by its master, until a state is loaded.
+    A gradient comes and its parameter goes through one buffer in the parameter's type, pinned where
+    the parameter is on an accelerator. ``state_dict`` has AdamW's form, with a ``master`` beside
+    each parameter's moments. A parameter that others change between steps is overwritten by its
+    master, until a state is loaded.
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class OffloadedAdamW(torch.optim.Optimizer):
         options: dict[str, Any] = {"lr": lr, "betas": betas, "weight_decay": weight_decay}
         super().__init__(self._params, options)
         self._masters = [_master(p) for p in self._params]
+        pairs = zip(self._params, self._masters, strict=True)
+        self._copied = [(p, master, _buffer(p)) for p, master in pairs if master is not p]
         self._adamw = torch.optim.AdamW(self._masters, **options, fused=True)
 
     @torch.no_grad()
@@ -45,15 +49,18 @@ class OffloadedAdamW(torch.optim.Optimizer):
         ``closure`` is not supported: a step uses the gradients that are there.
         """
         assert closure is None
-        for parameter, master in self._copied():
-            _fetch_gradient(parameter, master)
-        # Also the last step's parameters must have left the pinned masters before these change.
-        for device in {p.device for p in self._params if p.device.type != "cpu"}:
+        for parameter, _, buffer in self._copied:
+            if parameter.grad is not None:
+                buffer.copy_(parameter.grad, non_blocking=True)
+        for device in {p.device for p, _, _ in self._copied if p.device.type != "cpu"}:
             torch.accelerator.synchronize(device)
+        for parameter, master, buffer in self._copied:
+            master.grad = None if parameter.grad is None else buffer.to(master.dtype)
         self._adamw.param_groups[0].update(self._options())
         self._adamw.step()
-        for parameter, master in self._copied():
-            parameter.copy_(master, non_blocking=True)
+        for parameter, master, buffer in self._copied:
+            master.grad = None
+            parameter.copy_(buffer.copy_(master), non_blocking=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Return AdamW's state with the masters; a parameter that is its own has none."""
@@ -75,10 +82,6 @@ class OffloadedAdamW(torch.optim.Optimizer):
         loaded = self._adamw.param_groups[0]
         self.param_groups[0].update({key: loaded[key] for key in self._options()})
 
-    def _copied(self) -> list[tuple[Tensor, Tensor]]:
-        pairs = zip(self._params, self._masters, strict=True)
-        return [(parameter, master) for parameter, master in pairs if master is not parameter]
-
     def _options(self) -> dict[str, Any]:
         return {key: value for key, value in self.param_groups[0].items() if key != "params"}
 
@@ -87,19 +90,10 @@ def _master(parameter: Tensor) -> Tensor:
     dtype = torch.promote_types(parameter.dtype, torch.float32)
     if parameter.device.type == "cpu" and parameter.dtype == dtype:
         return parameter
-    return _host(parameter, dtype).copy_(parameter.detach())
+    return parameter.detach().to("cpu", dtype)
 
 
-def _host(parameter: Tensor, dtype: torch.dtype) -> Tensor:
+def _buffer(parameter: Tensor) -> Tensor:
+    # In the parameter's own type: copies between types need a temporary that is not pinned.
     pinned = parameter.device.type != "cpu"
-    return torch.empty(parameter.shape, dtype=dtype, device="cpu", pin_memory=pinned)
-
-
-def _fetch_gradient(parameter: Tensor, master: Tensor) -> None:
-    """Start copying a gradient to the CPU; the memory it goes to is kept from step to step."""
-    if parameter.grad is None:
-        master.grad = None
-        return
-    if master.grad is None:
-        master.grad = _host(parameter, master.dtype)
-    master.grad.copy_(parameter.grad, non_blocking=True)
+    return torch.empty(parameter.shape, dtype=parameter.dtype, device="cpu", pin_memory=pinned)
