@@ -62,6 +62,7 @@ SHAPES = {
         tokens=48,
     ),
     "gpt2": Shape(tf.GPT2Config),
+    "gpt2_recomputed": Shape(tf.GPT2Config, training={"gradient_checkpointing": True}),
     "gpt_neox_160m_accumulated": Shape(
         lambda: tf.GPTNeoXConfig(
             hidden_size=768,

@@ -103,6 +103,11 @@ CASES = {
     "experts": Case("mixture"),
     "experts with a reference": Case("mixture", objective="npo"),
     "bf16 weights": Case(dtype=torch.bfloat16),
+    "recomputed": Case(changes={"training.gradient_checkpointing": "true"}),
+    "recomputed, with a reference": Case(
+        objective="kl", changes={"training.gradient_checkpointing": "true"}
+    ),
+    "offloaded": Case(dtype=torch.bfloat16, changes={"training.offload_optimizer": "true"}),
     "plain LoRA": Case(changes={"adapter.bound": "identity"}),
 }
 
@@ -114,7 +119,9 @@ def test_a_training_step_takes_what_was_forecast(case: Case) -> None:
     def train() -> None:
         loop.run(case.model(), task.objective, task.rows, recipe.training)
 
-    assert case.forecast().step == pytest.approx(peak_of(train), rel=0.1)
+    # Under the ledger a recomputed block's values live a little longer: a third of this model's.
+    rel = 0.15 if recipe.training.gradient_checkpointing else 0.1
+    assert case.forecast().step == pytest.approx(peak_of(train), rel=rel)
 
 
 def test_autocast_is_covered() -> None:
@@ -128,7 +135,7 @@ def test_autocast_is_covered() -> None:
 def test_an_evaluation_takes_what_was_forecast(family: str) -> None:
     case = Case(family)
     recipe, task, found = case.recipe, case.task, case.forecast()
-    resting = found.optimizer + found.gradients
+    resting = found.optimizer
     batch = recipe.evaluation.batch_tokens
 
     def answers() -> None:
@@ -159,6 +166,11 @@ def test_what_is_switched_on_to_save_memory_saves_it() -> None:
     plain = Case().forecast()
     pieces = Case(changes={"training.accumulate": 3}).forecast()
     assert pieces.activations < 0.5 * plain.activations
+    recomputed = Case(changes={"training.gradient_checkpointing": "true"}).forecast()
+    assert recomputed.activations < 0.5 * plain.activations
+    offloaded = Case(changes={"training.offload_optimizer": "true"})
+    assert offloaded.forecast(on="accelerator").optimizer == 0
+    assert offloaded.forecast().optimizer == plain.optimizer
     small = Case(changes={"evaluation.batch_tokens": 200}).forecast()
     assert small.answers < plain.answers
     full = Case(changes={"adapter": "null", "training.parallel": "fsdp2"})

@@ -57,6 +57,11 @@ def test_recipes_named_inside_are_beside_this_one(tmp_path: Path) -> None:
         ("training.lr=.inf", "finite number. Got: training.lr = inf"),
         ("training.lr=0", "greater than 0"),
         ("training.lr=", "valid number. Got: training.lr = None"),
+        ("training={steps: 1, offload_optimizer: true, parallel: fsdp2}", "goes with parallel ddp"),
+        (
+            "training={steps: 1, offload_optimizer: true, mixed_precision: fp16}",
+            "offload_optimizer goes with mixed_precision bf16 or no",
+        ),
         ("seed.x=1", "valid integer. Got: seed"),
         ("seed=-1", "greater than or equal to 0. Got: seed = -1"),
         ("seed=99999999999999999999", "less than"),
@@ -139,7 +144,11 @@ def test_paths_do_not_name_a_run_and_everything_else_does() -> None:
         changed(by_path, data__params__seed=8),
         changed(by_path, model={"path": "/here", "revision": "x"}),
         changed(by_path, template="plain"),
+        changed(by_path, training__offload_optimizer=True),
     ]
-    assert len({fingerprint(raw) for raw in [by_path, *others]}) == 6
+    assert len({fingerprint(raw) for raw in [by_path, *others]}) == 7
+    for key, value in (("processes", 2), ("parallel", "fsdp2"), ("gradient_checkpointing", True)):
+        assert fingerprint(changed(by_path, **{f"training__{key}": value})) == fingerprint(by_path)
+    assert fingerprint(changed(by_path, training__offload_optimizer=False)) == fingerprint(by_path)
     checks = recipe.resolve(by_path, where="here").fingerprint
     assert checks({"a": "1", "b": "2"}) == checks({"b": "2", "a": "1"}) != checks({"a": "1"})

@@ -183,6 +183,23 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
     RunFolder(tmp_path / "out").verify_manifest()
 
 
+def test_an_interrupted_run_goes_on_with_less_memory(
+    sine_run: Path, home: Path, tmp_path: Path
+) -> None:
+    def interrupt(event: dict[str, Any]) -> None:
+        if event["event"] == "step" and event["step"] == 5:
+            raise KeyboardInterrupt
+
+    loaded = recipe.load(pipeline.write(tmp_path / "recipes", UNLEARN))
+    with pytest.raises(KeyboardInterrupt):
+        run.unlearn(loaded, tmp_path / "out", home=home, watch=interrupt)
+    less = changed(UNLEARN, training__gradient_checkpointing=True)
+    folder = unlearn(tmp_path, less, home)
+    for mine, other in zip(steps(folder.path), steps(sine_run), strict=True):
+        assert mine["step"] == other["step"]
+        assert mine["terms"] == pytest.approx(other["terms"], abs=1e-6)
+
+
 def test_other_gold_models_make_it_another_run(sine_run: Path, recipes: Path, home: Path) -> None:
     loaded = recipe.load(recipes / "gd-sine.yaml")
     again = loaded.model_copy(
@@ -249,6 +266,24 @@ def test_a_wrong_adapter_is_refused_before_the_target_is_trained(tmp_path: Path)
     with pytest.raises(InputError, match="rank"):
         unlearn(tmp_path, changed(UNLEARN, adapter={"r": 33}), tmp_path / "home")
     assert not (tmp_path / "home").exists()
+
+
+def test_a_model_that_cannot_recompute_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    config = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    make = {"architecture": "gpt_neox_japanese", "vocab_size": 300, "config": config}
+    target = changed(pipeline.TARGET, model={"make": make}, name="japanese")
+    pipeline.write(tmp_path / "recipes", target)
+    raw = changed(
+        OWN,
+        model={"recipe": "japanese.yaml"},
+        adapter={"target_modules": ["dense_h_to_4h"]},
+        training__gradient_checkpointing=True,
+    )
+    with pytest.raises(InputError, match=r"gpt_neox_japanese: .*does not support") as caught:
+        unlearn(tmp_path, raw, tmp_path / "home")
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "home").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_metric_without_its_gold_model_is_refused_at_the_start(

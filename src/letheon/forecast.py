@@ -32,6 +32,7 @@ from letheon.parts import adapt
 from letheon.recipe import Recipe
 from letheon.training import loop
 from letheon.training.forward import Untouched
+from letheon.training.recompute import recomputing
 
 Device = Literal["cpu", "accelerator"]
 Phase = Literal["step", "evaluation"]
@@ -123,16 +124,16 @@ def forecast(
         model = outline.build()
         weights = ledger.now
         model = adapt(model, recipe.adapter, seed=None)
-        sizes = _Sizes.of(model, recipe, processes, weights=weights, adapter=ledger.now - weights)
+        extra = ledger.now - weights
+        sizes = _Sizes.of(model, recipe, processes, on, weights=weights, adapter=extra)
         untouched = Untouched(model, task.objective.needs)
         weights = sizes.weights * (2 if untouched.holds_copy else 1)
-        untouched.cache(rows.forget, pad_id=rows.pad_id)
+        untouched.cache(rows.forget, pad_id=rows.pad_id, batch_size=max(1, len(rows.forget)))
         held = top = answers = generations = 0
         if only != "evaluation":
             held, top = _step(model, untouched, task, rows, recipe, ledger)
         if only != "step":
-            resident = weights + sizes.adapter + sizes.optimizer + sizes.trained + sizes.folded
-            resident += sizes.gathered
+            resident = weights + sizes.adapter + sizes.optimizer + sizes.folded + sizes.gathered
             answers = resident + _answers(model, task, recipe, ledger)
             generations = resident + _generations(model, task, recipe, ledger)
     gradients = min(sizes.trained, top - held)
@@ -168,7 +169,14 @@ class _Sizes:
 
     @classmethod
     def of(
-        cls, model: nn.Module, recipe: Recipe, processes: int, *, weights: int, adapter: int
+        cls,
+        model: nn.Module,
+        recipe: Recipe,
+        processes: int,
+        on: Device,
+        *,
+        weights: int,
+        adapter: int,
     ) -> _Sizes:
         trained = sum(_bytes(p) for p in model.parameters() if p.requires_grad)
         layers = [m for m in model.modules() if isinstance(m, BoundedLoraLayer)]
@@ -176,7 +184,8 @@ class _Sizes:
             layer.keep_weight = dict.fromkeys(layer.keep_weight, "never")
         folded = sum(_bytes(m.weight(k)) for m in layers for k in range(len(m.matrices)))
         saved, gathered = _quantised(model, recipe.model.quantise)
-        weights, optimizer, buckets = weights - saved, 2 * trained, 0
+        offloaded = recipe.training.offload_optimizer and on == "accelerator"
+        weights, optimizer, buckets = weights - saved, 0 if offloaded else 2 * trained, 0
         if processes > 1 and recipe.training.parallel == "fsdp2":
             gathered += _gathered(model)
             weights, adapter, trained, optimizer = (
@@ -242,10 +251,11 @@ def _step(
     piece = [*range(len(rows.forget))], [*range(len(rows.retain))]
     state = task.objective.init(recipe.seed)
     held = ledger.now
-    terms = loop.terms(model, untouched, task.objective, rows, piece, state, accelerator)
-    activations = ledger.now - held
-    counts: dict[Unit, int] = {term.unit: term.count for term in terms.terms.values()}
-    terms.total(counts).backward()  # type: ignore[no-untyped-call]
+    with recomputing(model, training):
+        terms = loop.terms(model, untouched, task.objective, rows, piece, state, accelerator)
+        activations = ledger.now - held
+        counts: dict[Unit, int] = {term.unit: term.count for term in terms.terms.values()}
+        terms.total(counts).backward()  # type: ignore[no-untyped-call]
     model.zero_grad()
     return activations, ledger.peak - before
 

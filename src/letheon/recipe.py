@@ -149,7 +149,10 @@ class Training(_Strict):
     """The loop's settings.
 
     ``batch_size`` and ``retain_batch_size`` are rows of a step over all processes: they decide
-    the result. ``accumulate`` cuts each process's share into pieces: it decides memory only.
+    the result. ``accumulate`` cuts each process's share into pieces, and with
+    ``gradient_checkpointing`` a block's inner values are computed again for the backward pass
+    instead of kept: both decide memory and time only. ``offload_optimizer`` keeps the optimizer's
+    state in CPU memory and updates there, with fp32 masters of parameters in fewer bits.
     ``forget_tokens``: what of a forget row the objective sees, its whole answer or only the tokens
     of its marked facts, so that its wording is left alone. Nothing is probed before step
     ``probe_from``: a run's first steps are not what is kept. ``stop_at`` ends a run when a probe's
@@ -171,6 +174,8 @@ class Training(_Strict):
     betas: tuple[float, float] = (0.9, 0.999)
     max_grad_norm: float | None = Field(None, gt=0)
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    gradient_checkpointing: bool = False
+    offload_optimizer: bool = False
     parallel: Literal["ddp", "fsdp2"] = "ddp"
     processes: int | None = Field(None, ge=1)
     probe_every: int | None = Field(None, ge=1)
@@ -191,6 +196,14 @@ class Training(_Strict):
     def _sharded(self) -> Training:
         if self.parallel == "fsdp2" and self.mixed_precision == "fp16":
             raise ValueError("parallel fsdp2 goes with mixed_precision bf16 or no, not with fp16")
+        return self
+
+    @model_validator(mode="after")
+    def _offloaded(self) -> Training:
+        if self.offload_optimizer and self.parallel == "fsdp2":
+            raise ValueError("offload_optimizer goes with parallel ddp: fsdp2's state is in shards")
+        if self.offload_optimizer and self.mixed_precision == "fp16":
+            raise ValueError("offload_optimizer goes with mixed_precision bf16 or no, not fp16")
         return self
 
 
@@ -265,10 +278,11 @@ class Recipe(_Strict):
     def fingerprint(self, checksums: Mapping[str, str]) -> str:
         """Return the run's identity: sha256 over the recipe without paths plus ``checksums``.
 
-        How a run is spread over processes is no part of it: another number may resume it.
+        How a run is spread over processes and what it recomputes are no part of it: they do not
+        change its results, so that another number, or less memory, may resume it.
         """
         plain = _without_paths(self.model_dump(mode="json"))
-        for key in ("parallel", "processes"):
+        for key in ("parallel", "processes", "gradient_checkpointing"):
             del plain["training"][key]
         text = json.dumps([plain, dict(sorted(checksums.items()))], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -393,8 +407,8 @@ def _anchor(recipe: Recipe, base: Path) -> Recipe:
 
 
 _PATHS = {"path", "recipe", "forget", "retain", "tokenizer"}
-# Left out where it is None: runs made before it was there keep their identity.
-_LATER = {"quantise"}
+# Left out where they are at their default: runs made before they were there keep their identity.
+_LATER = {"quantise": None, "offload_optimizer": False}
 
 
 def _without_paths(node: Any) -> Any:
@@ -403,7 +417,7 @@ def _without_paths(node: Any) -> Any:
             k: _without_paths(v)
             for k, v in node.items()
             if not (k in _PATHS and (v is None or isinstance(v, str)))
-            and not (k in _LATER and v is None)
+            and not (k in _LATER and v == _LATER[k])
         }
     return [_without_paths(v) for v in node] if isinstance(node, list) else node
 

@@ -78,7 +78,7 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
         return folder
     scorer = _scorer(recipe, loaded, corpus)
     rows = rows_of(recipe, scorer)
-    loop.check(objective, rows, recipe.training)
+    loop.check(objective, rows, recipe.training, loaded.model)
     scorer.check_lengths(loaded.model)
     _begin(folder, identity, recipe, corpus, loaded.checksum)
     seconds = _fit(recipe, loaded.model, objective, rows, folder, None, watch)
@@ -131,7 +131,7 @@ def unlearn(
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
     scorer = _scorer(recipe, loaded, corpus)
     rows = rows_of(recipe, scorer)
-    loop.check(objective, rows, recipe.training)
+    loop.check(objective, rows, recipe.training, model)
     scorer.check_lengths(model)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     scoring = _known(recipe.gold.scoring, recipe, corpus, home, watch)
@@ -239,7 +239,7 @@ def validate(recipe: Recipe) -> list[str]:
             loaded = _made_or_loaded(recipe.model_copy(update={"model": source}), corpus)
             scorer = _scorer(recipe, loaded, corpus)
             model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
-            loop.check(objective, rows_of(recipe, scorer), recipe.training)
+            loop.check(objective, rows_of(recipe, scorer), recipe.training, model)
             scorer.check_lengths(model)
             count = sum(p.numel() for p in model.parameters())
             lines.append(f"{name}: {model.config.model_type}, {count:,} parameters")
@@ -264,7 +264,8 @@ def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Objective]:
             child = child_of(source, recipe)
             if source is recipe.model and child.model.make is not None:
                 # Before the target is trained for it.
-                adapt(models.skeleton(child.model.make), recipe.adapter, seed=None)
+                skeleton = adapt(models.skeleton(child.model.make), recipe.adapter, seed=None)
+                loop.check_model(skeleton, recipe.training)
     return corpus_of(recipe.data), objective
 
 

@@ -11,6 +11,7 @@ import torch
 
 from letheon.data.template import Encoded, Template
 from letheon.data.tokenizer import train_bpe
+from letheon.evaluation import teacher_forced
 from letheon.evaluation.teacher_forced import TokenScores, by_length, score_answers
 from tiny import VOCAB, tiny_llama, tiny_rows
 
@@ -61,6 +62,26 @@ def test_batching_changes_nothing() -> None:
             score_answers(model, ROWS, pad_id=1, batch_tokens=budget), alone, strict=True
         ):
             same(mine, other)
+
+
+def test_how_much_is_in_memory_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_llama(seed=1)
+    whole = score_answers(model, ROWS, pad_id=1)
+    largest: list[int] = []
+    log_softmax = torch.log_softmax
+
+    def watched(part: torch.Tensor, dim: int) -> torch.Tensor:
+        largest.append(part.numel())
+        return log_softmax(part, dim=dim)
+
+    monkeypatch.setattr(torch, "log_softmax", watched)
+    for elements, tokens in ((5 * VOCAB + 3, 5), (VOCAB, 1), (1, 1)):
+        monkeypatch.setattr(teacher_forced, "_ELEMENTS", elements)
+        largest.clear()
+        for mine, other in zip(score_answers(model, ROWS, pad_id=1), whole, strict=True):
+            for name in ("logp", "match", "mean", "std"):
+                np.testing.assert_array_equal(getattr(mine, name), getattr(other, name))
+        assert max(largest) == tokens * VOCAB
 
 
 def test_the_pad_token_changes_nothing() -> None:

@@ -18,8 +18,10 @@ import spread
 import torchrun
 from letheon import registry
 from letheon.errors import InputError
+from letheon.objectives.npo import NPO
 from letheon.recipe import Training
 from letheon.training import loop
+from tiny import tiny_llama
 
 OBJECTIVES = registry.names("letheon.objectives")
 TOLERANCE = {"atol": 1e-5, "rtol": 0.0}
@@ -76,6 +78,24 @@ def test_full_weights_with_a_reference_are_trained_as_by_one_process(
     wanted = spread.runs(tmp_path, ["kl", "npo"], {}, adapter=False)
     for name in found:
         torch.testing.assert_close(found[name]["params"], wanted[name]["params"], **TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+def test_blocks_are_recomputed_as_one_process_keeps_them(parallel: str, tmp_path: Path) -> None:
+    training = {"parallel": parallel, "accumulate": 2, "gradient_checkpointing": True}
+    found = two(tmp_path, ["kl", "npo"], training)
+    wanted = spread.runs(tmp_path, ["kl", "npo"], {})
+    for name in found:
+        assert_same(found[name], wanted[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapter", [True, False])
+def test_each_process_offloads_its_own_copies(adapter: bool, tmp_path: Path) -> None:
+    found = two(tmp_path, ["npo"], {"offload_optimizer": True}, adapter=adapter)["npo"]
+    wanted = spread.runs(tmp_path, ["npo"], {}, adapter=adapter)["npo"]
+    torch.testing.assert_close(found["params"], wanted["params"], **TOLERANCE)
 
 
 @pytest.mark.slow
@@ -154,11 +174,11 @@ def logged(folder: Path) -> list[dict[str, Any]]:
 def test_another_number_of_processes_than_asked_for_is_refused() -> None:
     training = Training(steps=1, batch_size=4, processes=2)
     with pytest.raises(InputError, match=r"Got: 1, where training.processes says 2.*torchrun"):
-        loop.check(registry.load("letheon.objectives", "npo").OBJECTIVE(), spread.ROWS, training)
+        loop.check(NPO(), spread.ROWS, training, tiny_llama(seed=0))
 
 
 def test_what_accelerate_would_shard_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
     training = Training(steps=1, batch_size=4)
     with pytest.raises(InputError, match=r"Got: accelerate set to FSDP\. Start .* with torchrun"):
-        loop.check(registry.load("letheon.objectives", "npo").OBJECTIVE(), spread.ROWS, training)
+        loop.check(NPO(), spread.ROWS, training, tiny_llama(seed=0))

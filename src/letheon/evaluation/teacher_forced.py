@@ -16,8 +16,8 @@ from letheon.data.batch import collate
 from letheon.data.template import Encoded
 from letheon.models import answer_logits
 
-# Tokens whose distributions over the vocabulary are in memory at once.
-_CHUNK = 4096
+# Log-probabilities over the vocabulary that are in memory at once: 128 MiB in fp32.
+_ELEMENTS = 2**25
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,8 @@ def by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
 def statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
     """Return what ``TokenScores`` has of each token but its fact, from logits [N, V], in chunks."""
     pieces: list[list[Tensor]] = [[], [], [], []]
-    chunks = zip(torch.split(logits, _CHUNK), torch.split(targets, _CHUNK), strict=True)
+    tokens = max(1, _ELEMENTS // logits.shape[-1])
+    chunks = zip(torch.split(logits, tokens), torch.split(targets, tokens), strict=True)
     for part, target in chunks:
         logp = torch.log_softmax(part.float(), dim=-1)
         p = logp.exp()

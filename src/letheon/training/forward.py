@@ -7,17 +7,21 @@ __all__ = ["Untouched", "answer_views", "has_adapter"]
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
 from torch import Tensor
 
+from letheon import processes
 from letheon.data.batch import Batch, collate
 from letheon.data.template import Encoded
 from letheon.models import answer_logits
 from letheon.objectives.contract import Needs, Reference
 from letheon.objectives.view import CachedAnswers, HeldLogits
+from letheon.training import scalars
 
 
 def answer_views(model: Any, batch: Batch, *, hidden: Sequence[int] = ()) -> HeldLogits:
@@ -40,7 +44,7 @@ class Untouched:
     distributions makes it hold a frozen second model (``holds_copy``).
     """
 
-    def __init__(self, model: Any, needs: Needs) -> None:
+    def __init__(self, model: Any, needs: Needs, *, marked: bool = False) -> None:
         self._model = model
         self._needs = needs
         distribution = "distribution" in (needs.forget_reference, needs.retain_reference)
@@ -48,17 +52,38 @@ class Untouched:
         self._copy = copy.deepcopy(model).requires_grad_(False) if self.holds_copy else None
         self.models = [each for each in (model, self._copy) if each is not None]
         self._cached: list[Tensor] = []
+        # Now, because parameters may be shards when the scalars are read.
+        self._mark = _mark(model) if marked and needs.forget_reference == "scalars" else ""
 
-    def cache(self, rows: Sequence[Encoded], *, pad_id: int, batch_size: int = 32) -> None:
-        """Compute the scalars of every forget row once, where the objective needs them."""
+    def cache(
+        self,
+        rows: Sequence[Encoded],
+        *,
+        pad_id: int,
+        batch_size: int = 32,
+        file: Path | None = None,
+    ) -> None:
+        """Compute the scalars of every forget row once, where the objective needs them.
+
+        With ``file`` they are read from it if they are there, of these rows and this model, else
+        written there; the model must have been ``marked``. Raises StorageError when that is not
+        possible.
+        """
         if self._needs.forget_reference != "scalars":
             return
-        device = next(self._model.parameters()).device
+        saved = file and processes.on_main(partial(scalars.read, file, self._mark, rows))
+        self._cached = saved or self._scalars(rows, pad_id, batch_size)
+        if file and not saved:
+            write = partial(scalars.write, file, self._mark, rows, self._cached)
+            processes.on_main(write)
+
+    def _scalars(self, rows: Sequence[Encoded], pad_id: int, batch_size: int) -> list[Tensor]:
         with self._switched_off() as model:
-            for start in range(0, len(rows), batch_size):
-                batch = collate(rows[start : start + batch_size], pad_id=pad_id).to(device)
-                view = answer_views(model, batch)
-                self._cached.extend(torch.split(view.logp().cpu(), list(view.lengths)))
+            return [
+                logp
+                for start in range(0, len(rows), batch_size)
+                for logp in _token_logp(model, rows[start : start + batch_size], pad_id)
+            ]
 
     def reference(self, batch: Batch, forget: Sequence[int]) -> Reference:
         """Return the reference of a batch whose first rows are the ``forget`` rows."""
@@ -85,3 +110,16 @@ class Untouched:
                     yield model
         finally:
             model.train(was_training)
+
+
+def _mark(model: Any) -> str:
+    """Name the model; not by the adapter that trains, since it is off in the untouched one."""
+    adapted = has_adapter(model)
+    every = model.named_parameters()
+    return scalars.mark_of((k, p) for k, p in every if not (adapted and p.requires_grad))
+
+
+def _token_logp(model: Any, rows: Sequence[Encoded], pad_id: int) -> tuple[Tensor, ...]:
+    # A function of its own: what a batch computed is free before the next one starts.
+    view = answer_views(model, collate(rows, pad_id=pad_id).to(next(model.parameters()).device))
+    return torch.split(view.logp().cpu(), list(view.lengths))

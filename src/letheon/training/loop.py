@@ -11,6 +11,7 @@ __all__ = [
     "Rows",
     "accelerator_for",
     "check",
+    "check_model",
     "pairing_of",
     "pieces",
     "run",
@@ -49,8 +50,10 @@ from letheon.training.checkpoint import (
     trained_state,
 )
 from letheon.training.forward import Untouched, answer_views, has_adapter
+from letheon.training.offload import OffloadedAdamW
 from letheon.training.pairing import Pairing, shards
 from letheon.training.parallel import is_sharded, place, whole, wrap
+from letheon.training.recompute import recomputing
 from letheon.training.rules import due, learning_rate, rank, stop_reason
 
 # Row numbers of the forget and of the retain side.
@@ -104,29 +107,52 @@ def run(
     and writes checkpoints. Under ``parallel: fsdp2`` the model is left sharded.
 
     Raises DivergedError when a loss or gradient is not finite, naming step and term (the last
-    good checkpoint stays), InputError when the rows do not suit the objective or there is another
-    number of processes than was asked for.
+    good checkpoint stays), InputError when the rows do not suit the objective, the settings do not
+    suit the model, or there is another number of processes than was asked for.
     """
     accelerator = accelerator or accelerator_for(training)
     watch = processes.only_main(watch)
+    with recomputing(model, training):
+        return _run(model, objective, rows, training, seed, probe, watch, checkpoint, accelerator)
+
+
+def _run(
+    model: Any,
+    objective: Objective,
+    rows: Rows,
+    training: Training,
+    seed: int,
+    probe: Probe | None,
+    watch: Watch,
+    checkpoint: Path | None,
+    accelerator: Accelerator,
+) -> Outcome:
     pairing = pairing_of(objective, rows, training, accelerator.num_processes, seed)
     steps = steps_of(pairing, training)
 
-    untouched = Untouched(model, objective.needs)
+    untouched = Untouched(model, objective.needs, marked=checkpoint is not None)
     for each in untouched.models:
         place(each, training, accelerator)
-    untouched.cache(rows.forget, pad_id=rows.pad_id)
+    with accelerator.autocast():
+        untouched.cache(
+            rows.forget,
+            pad_id=rows.pad_id,
+            # As few at a time as in a step, which is to be the peak of the run's memory.
+            batch_size=max(1, pairing.forget // (training.accumulate * accelerator.num_processes)),
+            file=checkpoint and checkpoint.with_name("reference.safetensors"),
+        )
     if untouched.holds_copy:
         watch({"event": "note", "text": "the objective needs a second copy of the full model"})
     if training.parallel == "fsdp2" and not is_sharded(model):
         watch({"event": "note", "text": "one process alone: nothing is sharded"})
 
-    optimizer = torch.optim.AdamW(
+    offload = training.offload_optimizer
+    make = OffloadedAdamW if offload else partial(torch.optim.AdamW, fused=True)
+    optimizer: torch.optim.Optimizer = make(
         [p for p in model.parameters() if p.requires_grad],
         lr=training.lr,
         betas=training.betas,
         weight_decay=training.weight_decay,
-        fused=True,
     )
     start, state, best = 0, objective.init(seed), None
     if checkpoint and processes.from_main(checkpoint.is_file()):
@@ -134,7 +160,9 @@ def run(
         saved.restore(model, optimizer)
         start, state, best = saved.step, saved.state, saved.best
     watch({"event": "resume", "step": start, "steps": steps})
-    wrapped, optimizer = wrap(model, accelerator), accelerator.prepare(optimizer)
+    wrapped = wrap(model, accelerator)
+    optimizer = accelerator.prepare_optimizer(optimizer, device_placement=not offload)
+    optimizer.zero_grad()
 
     reason = "steps"
     for step in range(start, steps):
@@ -148,7 +176,6 @@ def run(
         every = pieces(rows, pairing.step(step), training.accumulate * accelerator.num_processes)
         own = every[first : first + training.accumulate]
         counts = _global_counts(rows, pairing.step(step))
-        optimizer.zero_grad()
         shares: dict[str, torch.Tensor] = {}
         for k, piece in enumerate(own):
             last = k == len(own) - 1
@@ -160,6 +187,7 @@ def run(
         values = _global_values(shares, accelerator, step)
         grad_norm = _clip(model, training.max_grad_norm, accelerator, step)
         optimizer.step()
+        optimizer.zero_grad()  # not at the next step: a probe has the gradients' memory
         state = objective.update(state, values)
 
         done = step + 1
@@ -189,9 +217,16 @@ def run(
     return Outcome(steps, reason, best.step if best else steps, best.scores if best else {})
 
 
-def check(objective: Objective, rows: Rows, training: Training) -> None:
-    """Raise InputError when ``run`` would refuse these rows or settings."""
+def check(objective: Objective, rows: Rows, training: Training, model: Any) -> None:
+    """Raise InputError when ``run`` would refuse these rows or settings, or them for ``model``."""
     pairing_of(objective, rows, training, accelerator_for(training).num_processes, 0)
+    check_model(model, training)
+
+
+def check_model(model: Any, training: Training) -> None:
+    """Raise InputError when ``run`` would refuse these settings for ``model``, weights or none."""
+    with recomputing(model, training):
+        pass
 
 
 def pairing_of(
