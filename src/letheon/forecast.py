@@ -187,7 +187,7 @@ class _Sizes:
         offloaded = recipe.training.offload_optimizer and on == "accelerator"
         weights, optimizer, buckets = weights - saved, 0 if offloaded else 2 * trained, 0
         if processes > 1 and recipe.training.parallel == "fsdp2":
-            gathered += _gathered(model)
+            gathered, folded = gathered + _gathered(model), 0  # shards are never merged
             weights, adapter, trained, optimizer = (
                 -(-size // processes) for size in (weights, adapter, trained, optimizer)
             )
