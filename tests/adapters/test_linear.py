@@ -177,7 +177,16 @@ def test_a_second_derivative_is_refused():
 
 def test_large_matrices_are_cut_into_several_panels_and_tiny_ones_are_not():
     def count(rows, cols):
-        return len(list(linear_module._panels(torch.empty(rows, cols), Plan(()), 0, torch.float32)))
+        x = torch.empty(1)
+        return len(list(linear_module._panels(torch.empty(rows, cols), Plan(()), 0, x)))
 
     assert count(3072, 768) > 4
     assert count(512, 128) == 1
+
+
+def test_an_accelerator_gets_few_large_pieces_of_a_large_matrix():
+    cpu, other = torch.device("cpu"), torch.device("cuda")
+    whole = slice(0, 14336), slice(0, 4096)
+    assert linear_module._panel_width(3072, 768, torch.bfloat16, other) >= 3072
+    assert 1024 <= linear_module._panel_width(14336, 4096, torch.bfloat16, other) <= 2048
+    assert len(linear_module._tiles(*whole, other)) <= 8 < len(linear_module._tiles(*whole, cpu))

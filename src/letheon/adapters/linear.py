@@ -42,6 +42,10 @@ PANEL_COLUMNS = {torch.float32: 384, torch.float64: 384, torch.bfloat16: 384, to
 PANEL_MULTIPLE = 128
 PANEL_ELEMENTS = 2**18
 TILE_ELEMENTS = 2**17
+# An accelerator works on a piece in as many threads and pays for every piece's launches: a panel is
+# larger there, by calculation for a second-level cache of 50 MB, and one tile.
+ACCELERATOR_PANEL_ELEMENTS = 2**22
+ACCELERATOR_TILE_ELEMENTS = 2**23
 
 
 class Change(NamedTuple):
@@ -128,7 +132,7 @@ def block(
 ) -> Tensor:
     """Write ``weight[rows, cols]`` with ``changes`` added, rounded once, into ``into``."""
     panel = [change.columns(cols) for change in changes]
-    for tile in _tiles(rows, cols):
+    for tile in _tiles(rows, cols, into.device):
         phases = [change.phase(tile) for change in panel]
         _add_values(panel, phases, weight[tile, cols], _inside(into, tile, rows))
     return into
@@ -202,7 +206,7 @@ def _forward(
         return _product(x, kept, bias, plan)
     matrix, changes = plan.read(weight), stored(plan, factors)
     every = _full(matrix)
-    panels = list(_panels(matrix, plan, 1 if plan.transposed else 0, x.dtype))
+    panels = list(_panels(matrix, plan, 1 if plan.transposed else 0, x))
     scratch = _Scratch(x)
     y = x.new_empty((x.shape[0], panels[-1].stop)) if len(panels) > 1 else None
     for panel in panels:
@@ -260,7 +264,7 @@ class _Backward:
     def run(self) -> None:
         every = _full(self.weight)
         dimension = 0 if self.plan.transposed else 1
-        for panel in _panels(self.weight, self.plan, dimension, self.x.dtype):
+        for panel in _panels(self.weight, self.plan, dimension, self.x):
             rows, cols = (panel, every[1]) if self.plan.transposed else (every[0], panel)
             self._panel(panel, rows, cols)
 
@@ -285,7 +289,7 @@ class _Backward:
             built = self.scratch.block("weight", rows, cols)
         changes = [change.columns(cols) for change in self.changes]
         wanted = any(self.needs_change) or built is not None
-        for tile in _tiles(rows, cols) if wanted else ():
+        for tile in _tiles(rows, cols, self.x.device) if wanted else ():
             phases = [change.phase(tile) for change in changes]
             if built is not None:
                 _add_values(changes, phases, self.weight[tile, cols], _inside(built, tile, rows))
@@ -364,24 +368,26 @@ def _full(weight: Readable) -> tuple[slice, slice]:
     return slice(0, weight.shape[0]), slice(0, weight.shape[1])
 
 
-def _panels(weight: Readable, plan: Plan, dimension: int, dtype: torch.dtype) -> Iterator[slice]:
+def _panels(weight: Readable, plan: Plan, dimension: int, x: Tensor) -> Iterator[slice]:
     """Cut a dimension of the stored weight into panels, the last one ragged."""
     size, other = weight.shape[dimension], weight.shape[1 - dimension]
-    width = plan.panel or _panel_width(size, other, dtype)
+    width = plan.panel or _panel_width(size, other, x.dtype, x.device)
     return (slice(start, min(start + width, size)) for start in range(0, size, width))
 
 
-def _panel_width(size: int, other: int, dtype: torch.dtype) -> int:
+def _panel_width(size: int, other: int, dtype: torch.dtype, device: torch.device) -> int:
     """Choose equal panels of whole blocks: a narrow last one runs at half the speed."""
-    least = max(PANEL_COLUMNS.get(dtype, 384), -(-PANEL_ELEMENTS // other))
+    elements = PANEL_ELEMENTS if device.type == "cpu" else ACCELERATOR_PANEL_ELEMENTS
+    least = max(PANEL_COLUMNS.get(dtype, 384), -(-elements // other))
     count = max(1, size // least)
     return -(-size // (count * PANEL_MULTIPLE)) * PANEL_MULTIPLE
 
 
-def _tiles(rows: slice, cols: slice) -> list[slice]:
+def _tiles(rows: slice, cols: slice, device: torch.device) -> list[slice]:
     """Cut ``rows`` so that a tile of all ``cols`` stays in the cache."""
+    elements = TILE_ELEMENTS if device.type == "cpu" else ACCELERATOR_TILE_ELEMENTS
     size = rows.stop - rows.start
-    count = max(1, -(-size * (cols.stop - cols.start) // TILE_ELEMENTS))
+    count = max(1, -(-size * (cols.stop - cols.start) // elements))
     height = -(-size // count)
     cuts = range(rows.start, rows.stop, height)
     return [slice(start, min(start + height, rows.stop)) for start in cuts]
