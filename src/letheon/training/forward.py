@@ -58,7 +58,7 @@ class Untouched:
             for start in range(0, len(rows), batch_size):
                 batch = collate(rows[start : start + batch_size], pad_id=pad_id).to(device)
                 view = answer_views(model, batch)
-                self._cached.extend(torch.split(view.logp().cpu(), view.lengths))
+                self._cached.extend(torch.split(view.logp().cpu(), list(view.lengths)))
 
     def reference(self, batch: Batch, forget: Sequence[int]) -> Reference:
         """Return the reference of a batch whose first rows are the ``forget`` rows."""
