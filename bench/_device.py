@@ -35,13 +35,16 @@ def interleaved(variants: Mapping[str, Variant], *, rounds: int) -> dict[str, li
 
 
 def peak_bytes(run: Variant) -> int:
-    """Return the largest number of bytes allocated during ``run`` beyond those before it."""
+    """Return the largest number of bytes allocated during ``run`` beyond those before it.
+
+    On a card: before its first call, so that what it keeps between calls counts. Ask before timing.
+    """
     if DEVICE == "cpu":
         return _measure.peak_bytes(run)
+    before = torch.cuda.memory_allocated()
     run()
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
     run()
     torch.cuda.synchronize()
     return torch.cuda.max_memory_allocated() - before

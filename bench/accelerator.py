@@ -57,8 +57,8 @@ def layer(*, reduced: bool) -> dict[str, Any]:
     tokens, n_in, n_out = size["tokens"], size["n_in"], size["n_out"]
     variants = layer_variants(torch.bfloat16, n_in, n_out, tokens=tokens, device=DEVICE)
     variants["three_gemms"] = three_gemms(tokens, n_in, n_out)
-    times = interleaved(variants, rounds=3 if reduced else 25)
     peaks = {name: peak_bytes(run) for name, run in variants.items()}
+    times = interleaved(variants, rounds=3 if reduced else 25)
     ratios = {}
     for ours, prefix in (("ours", "layer"), ("kept", "kept_layer")):
         for other in ("obvious", "lora", "full", "three_gemms"):
@@ -92,8 +92,8 @@ def step(*, reduced: bool) -> dict[str, Any]:
             kind: unlearning_step(adapted(kind, reduced=reduced), objective)
             for kind in ("sine", "peft")
         }
-        times = interleaved(variants, rounds=3 if reduced else 15)
         bytes_ = {kind: peak_bytes(run) for kind, run in variants.items()}
+        times = interleaved(variants, rounds=3 if reduced else 15)
         ratios[f"step_time_vs_peft_{name}"] = median_ratio(times["sine"], times["peft"])
         ratios[f"step_memory_vs_peft_{name}"] = bytes_["sine"] / bytes_["peft"]
         seconds |= {f"{name}_{kind}": value for kind, value in medians(times).items()}
