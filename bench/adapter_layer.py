@@ -61,15 +61,17 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
     return _Converted.apply(x, weight)
 
 
-def layer_variants(dtype: torch.dtype, n_in: int, n_out: int) -> dict[str, Variant]:
+def layer_variants(
+    dtype: torch.dtype, n_in: int, n_out: int, *, tokens: int = TOKENS, device: str = "cpu"
+) -> dict[str, Variant]:
     """Build the five ways to run one layer on the same numbers; each leaves no gradient behind."""
     torch.manual_seed(0)
-    x = torch.randn(TOKENS, n_in).to(dtype).requires_grad_()
-    frozen = (torch.randn(n_out, n_in) * 0.02).to(dtype)
+    x = torch.randn(tokens, n_in).to(device, dtype).requires_grad_()
+    frozen = (torch.randn(n_out, n_in) * 0.02).to(device, dtype)
     trained = frozen.clone().requires_grad_()
-    A = (torch.randn(RANK, n_in) / n_in**0.5).requires_grad_()
-    B = (torch.randn(n_out, RANK) * 0.01).requires_grad_()
-    grad = torch.randn(TOKENS, n_out).to(dtype)
+    A = (torch.randn(RANK, n_in) / n_in**0.5).to(device).requires_grad_()
+    B = (torch.randn(n_out, RANK) * 0.01).to(device).requires_grad_()
+    grad = torch.randn(tokens, n_out).to(device, dtype)
     change = Change(bounds.get("sine"), OMEGA, 2 / n_in**0.5)
     plan, kept = Plan((change,)), Plan((change,), keeper=KeptWeight())
 

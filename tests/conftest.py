@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import accelerator
 import pipeline
 from pipeline import Letheon
 
@@ -34,6 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--gpu"):
+        accelerator.need()
     if not config.getoption("--network"):
         os.environ["HF_HUB_OFFLINE"] = "1"
 

@@ -37,6 +37,18 @@ def test_rows_are_references_then_runs(sine_run: Path, tanh_run: Path) -> None:
     assert found["task"]["n_forget_units"] == people["n_forget"]
 
 
+def test_a_comparison_names_the_accelerator_of_its_runs(
+    sine_run: Path, tanh_run: Path, tmp_path: Path
+) -> None:
+    assert compare.compare([sine_run], command="x")["environment"]["accelerators"] == []
+    folder = RunFolder(shutil.copytree(sine_run, tmp_path / "run"))
+    said = folder.read_json(RunFolder.ENVIRONMENT) | {"accelerator": "A Card"}
+    folder.write_json(RunFolder.ENVIRONMENT, said)
+    found = compare.compare([folder.path], command="x")
+    assert found["environment"]["accelerators"] == ["A Card"]
+    assert "A Card" in report.markdown([found])
+
+
 def test_scores_are_the_runs_own_and_references_are_scored_against_gold(
     sine_run: Path, tanh_run: Path
 ) -> None:

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+
+import accelerator
 
 
 @pytest.fixture
@@ -37,6 +40,14 @@ def test_an_absent_data_set_fails_in_ci(
     monkeypatch.delenv("LETHEON_NO_DATA", raising=False)
     with pytest.raises(pytest.fail.Exception, match="absent is not in"):
         data("absent")
+
+
+def test_gpu_tests_that_are_asked_for_are_not_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(pytest.UsageError, match="--gpu needs a CUDA device"):
+        accelerator.need()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    accelerator.need()
 
 
 @pytest.mark.slow

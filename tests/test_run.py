@@ -672,6 +672,14 @@ def test_an_evaluated_checkpoint_has_the_scores_of_its_run(
     assert mine == pytest.approx(theirs, abs=1e-4)
 
 
+def test_a_model_that_is_only_scored_is_put_where_the_process_computes(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run.processes, "device", lambda: torch.device("meta"))
+    loaded = run._to_score(ModelSource(path=str(target)))
+    assert {p.device.type for p in loaded.model.parameters()} == {"meta"}
+
+
 def test_a_run_may_follow_one_of_another_precision(tmp_path: Path, home: Path) -> None:
     folder = unlearn(tmp_path, changed(OWN, training__mixed_precision="bf16"), home, out="bf16")
     assert unlearn(tmp_path, OWN, home, out="fp32").path != folder.path

@@ -68,7 +68,7 @@ def compare(
         "task": task,
         "rows": rows,
         "phases": [dict(phase) for phase in phases],
-        "environment": environment(),
+        "environment": environment() | {"accelerators": _accelerators(folders)},
         "command": command,
     }
 
@@ -112,6 +112,12 @@ def _same_references(folders: Sequence[RunFolder]) -> None:
                 got=f"{folders[0].path} and {folder.path} differ in them",
                 remedy="Compare runs of recipes that share data, model and gold.",
             )
+
+
+def _accelerators(folders: Sequence[RunFolder]) -> list[str]:
+    """Name the accelerators that the runs were made on, which need not be this machine's."""
+    found = {folder.read_json(RunFolder.ENVIRONMENT).get("accelerator") for folder in folders}
+    return sorted(name for name in found if name)
 
 
 def _reference(folder: RunFolder, name: str) -> Records | None:

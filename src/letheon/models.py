@@ -129,8 +129,10 @@ def make(spec: Make, texts: Iterable[str], *, seed: int) -> Loaded:
 
 def skeleton(spec: Make) -> Any:
     """Return the model that ``make`` would make, without weights: to check what is put on it."""
+    # An architecture's own special tokens may lie outside this vocabulary, which transformers says.
+    none = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
     with torch.device("meta"):
-        return _fresh(spec, {"vocab_size": spec.vocab_size})
+        return _fresh(spec, {"vocab_size": spec.vocab_size, **none})
 
 
 def save(model: Any, tokenizer: Any, folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "count",
+    "device",
     "first_to_fail",
     "from_main",
     "is_main",
@@ -63,6 +64,13 @@ def join(asked: int | None = None) -> None:
         raise _other_number(f"{met}, where WORLD_SIZE says {started}", started)
     if asked not in (None, met):
         raise _other_number(f"{met}, where training.processes says {asked}", asked)
+
+
+def device() -> Any:
+    """Return the torch device that this process computes on; ``join`` comes first."""
+    from accelerate import PartialState
+
+    return PartialState().device
 
 
 def on_main(work: Callable[[], T]) -> T:

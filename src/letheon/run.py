@@ -195,7 +195,7 @@ def evaluate(
     corpus, _ = _checked(recipe, recipe.kind)
     folder = RunFolder(out)
     folder.check_free()
-    loaded = models.load(ModelSource(path=model))
+    loaded = _to_score(ModelSource(path=model))
     identity = _identity(recipe, corpus, loaded.checksum)
     if processes.on_main(lambda: folder.finished(identity)):
         return folder
@@ -278,7 +278,7 @@ def _known(
 
         @cache
         def evaluated(which: str) -> Records:
-            loaded = models.load(source)
+            loaded = _to_score(source)
             return _scorer(recipe, loaded, corpus).records(loaded.model, which, watch)[0]
 
         return _Known(source, evaluated, None)
@@ -352,6 +352,13 @@ def _made_or_loaded(recipe: Recipe, corpus: Corpus) -> models.Loaded:
     if recipe.model.make is None:
         return models.load(recipe.model)
     return models.make(recipe.model.make, texts_of(corpus), seed=recipe.seed)
+
+
+def _to_score(source: ModelSource) -> models.Loaded:
+    """Load a model that is only evaluated, where this process computes: the loop places others."""
+    loaded = models.load(source)
+    loaded.model.to(processes.device())
+    return loaded
 
 
 def _scorer(recipe: Recipe, loaded: models.Loaded, corpus: Corpus) -> Scorer:

@@ -191,3 +191,10 @@ def test_blocks_cover_a_matrix_once(kind, size, other):
     assert [i for t in tiles for i in range(t.start, t.stop)] == list(range(5, 5 + other))
     width = panels[0].stop
     assert all((t.stop - t.start) * width <= max(kind.tile + width, width) for t in tiles)
+
+
+def test_an_accelerator_gets_few_large_pieces_of_a_large_matrix():
+    assert len(blocks.ACCELERATOR.panels(3072, 768)) == 1
+    panels = blocks.ACCELERATOR.panels(14336, 4096)
+    assert len(panels) <= 8 < len(blocks.CPU.panels(14336, 4096))
+    assert len(blocks.ACCELERATOR.tiles(slice(0, 4096), panels[0])) == 1

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import peft
@@ -19,6 +20,8 @@ from letheon.objectives.gradient_difference import GradientDifference
 from letheon.objectives.npo import NPO
 from letheon.recipe import Requirement, Selection, Training
 from letheon.training import loop
+from letheon.training.checkpoint import Checkpoint, load_trained, scaler_state, trained_state
+from letheon.training.parallel import wrap
 from tiny import tiny_llama, tiny_rows
 
 ROWS = loop.Rows(tiny_rows(6, seed=1), tiny_rows(9, seed=2), pad_id=0)
@@ -157,6 +160,45 @@ def test_a_resumed_run_has_the_losses_of_an_unbroken_one(tmp_path: Path) -> None
     _, rest = run(adapted(), NPO(), steps=7, checkpoint=checkpoint)
     assert rest[0] == {"event": "resume", "step": 4, "steps": 7}
     assert losses(rest) == losses(whole)[4:]
+
+
+def test_mixed_precision_is_the_steps_own_and_not_the_models() -> None:
+    """What is probed and scored afterwards is the model that is saved, in its own precision."""
+    model, fresh = adapted(), adapted()
+    run(model, mixed_precision="bf16")
+    assert "forward" not in model.__dict__
+    load_trained(fresh, trained_state(model))
+    ids = torch.arange(2, 20)[None]
+    torch.testing.assert_close(model(ids).logits, fresh(ids).logits, rtol=0, atol=0)
+
+
+def test_mixed_precision_does_not_stay_in_a_model_of_several_processes() -> None:
+    """accelerate patches the model in place, also where it wraps it."""
+    model, one = adapted(), loop._accelerator(Training(steps=1, mixed_precision="bf16"))
+    two = SimpleNamespace(num_processes=2, prepare_model=one.prepare_model)
+    assert wrap(model, two) is model
+    assert "forward" not in model.__dict__
+
+
+def test_the_reference_is_rounded_as_the_model_is() -> None:
+    model = adapted()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(5)  # so that rounding is seen in the logits
+    _, events = run(model, NPO(beta=0.2), steps=1, mixed_precision="bf16")
+    assert losses(events)[0]["forget"] == pytest.approx(10 * math.log(2), rel=1e-4)
+
+
+def test_a_checkpoint_keeps_the_gradient_scaler(tmp_path: Path) -> None:
+    model = adapted()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
+    scaler, again = (torch.amp.GradScaler("cpu", init_scale=2.0**k) for k in (5, 16))
+    now = Checkpoint(1, trained_state(model), optimizer.state_dict(), (), None)
+    now.scaler = scaler_state(scaler)
+    now.save(tmp_path / "last.pt")
+    Checkpoint.load(tmp_path / "last.pt").restore(model, optimizer, again)
+    assert again.get_scale() == 2.0**5
+    assert scaler_state(None) is None
 
 
 class Interrupt:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Best", "Checkpoint", "load_trained", "optimizer_state", "trained_state"]
+__all__ = ["Best", "Checkpoint", "load_trained", "optimizer_state", "scaler_state", "trained_state"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -44,6 +44,11 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return state | {"state": {k: _each(v, whole) for k, v in state["state"].items()}}
 
 
+def scaler_state(scaler: Any) -> dict[str, Any] | None:
+    """Return the state of fp16's gradient scaler; None where there is no scaler."""
+    return None if scaler is None else dict(scaler.state_dict())
+
+
 @dataclass
 class Best:
     """The best checkpoint so far: its ``rank`` (larger is better), scores and parameters."""
@@ -64,6 +69,7 @@ class Checkpoint:
     state: Any
     best: Best | None
     rng: dict[str, Tensor] = field(default_factory=dict)
+    scaler: dict[str, Any] | None = None
 
     def save(self, path: Path) -> None:
         """Write atomically: an interrupted or failed write leaves the previous one in place.
@@ -73,7 +79,8 @@ class Checkpoint:
         self.rng = {"cpu": torch.get_rng_state()}
         if torch.cuda.is_available():
             self.rng["cuda"] = torch.cuda.get_rng_state()
-        payload = {k: getattr(self, k) for k in ("step", "params", "optimizer", "state", "rng")}
+        names = ("step", "params", "optimizer", "state", "rng", "scaler")
+        payload = {name: getattr(self, name) for name in names}
         payload["best"] = None if self.best is None else vars(self.best)
         with replacing(path) as temporary:
             torch.save(payload, temporary)
@@ -92,8 +99,11 @@ class Checkpoint:
         best = payload.pop("best")
         return cls(**payload, best=None if best is None else Best(**best))
 
-    def restore(self, model: Any, optimizer: torch.optim.Optimizer) -> None:
-        """Put parameters, optimizer and random state back; whole tensors become shards again."""
+    def restore(self, model: Any, optimizer: torch.optim.Optimizer, scaler: Any = None) -> None:
+        """Put parameters, optimizer, fp16's ``scaler`` and random state back.
+
+        Whole tensors become shards again where the parameters are sharded.
+        """
         load_trained(model, self.params)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         moments = {
@@ -101,6 +111,8 @@ class Checkpoint:
             for k, v in self.optimizer["state"].items()
         }
         optimizer.load_state_dict(self.optimizer | {"state": moments})
+        if scaler is not None and self.scaler is not None:
+            scaler.load_state_dict(self.scaler)
         torch.set_rng_state(self.rng["cpu"])
         if "cuda" in self.rng and torch.cuda.is_available():
             torch.cuda.set_rng_state(self.rng["cuda"])

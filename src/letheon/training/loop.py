@@ -47,6 +47,7 @@ from letheon.training.checkpoint import (
     Checkpoint,
     load_trained,
     optimizer_state,
+    scaler_state,
     trained_state,
 )
 from letheon.training.forward import Untouched, answer_views, has_adapter
@@ -133,7 +134,7 @@ def _run(
     untouched = Untouched(model, objective.needs, marked=checkpoint is not None)
     for each in untouched.models:
         place(each, training, accelerator)
-    with accelerator.autocast():
+    with accelerator.autocast():  # as the model it is compared with: their roundings cancel
         untouched.cache(
             rows.forget,
             pad_id=rows.pad_id,
@@ -146,6 +147,7 @@ def _run(
     if training.parallel == "fsdp2" and not is_sharded(model):
         watch({"event": "note", "text": "one process alone: nothing is sharded"})
 
+    _restart_peak()
     offload = training.offload_optimizer
     make = OffloadedAdamW if offload else partial(torch.optim.AdamW, fused=True)
     optimizer: torch.optim.Optimizer = make(
@@ -157,7 +159,7 @@ def _run(
     start, state, best = 0, objective.init(seed), None
     if checkpoint and processes.from_main(checkpoint.is_file()):
         saved = Checkpoint.load(checkpoint)
-        saved.restore(model, optimizer)
+        saved.restore(model, optimizer, accelerator.scaler)
         start, state, best = saved.step, saved.state, saved.best
     watch({"event": "resume", "step": start, "steps": steps})
     wrapped = wrap(model, accelerator)
@@ -206,6 +208,7 @@ def _run(
             stop = stop_reason(training.stop_at, training.stop_below, scores)
         if checkpoint and (stop or due(done, training.checkpoint_every, steps)):
             now = Checkpoint(done, trained_state(model), optimizer_state(optimizer), state, best)
+            now.scaler = scaler_state(accelerator.scaler)
             processes.on_main(partial(now.save, checkpoint))
         if stop:
             reason, steps = stop, done
@@ -380,6 +383,12 @@ def _step_event(
         "answer_tokens_per_second": round(tokens / seconds, 1),
         "peak_bytes": _peak_bytes(),
     }
+
+
+def _restart_peak() -> None:
+    """Count an accelerator's memory from here: an earlier run in this process is not this one's."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _peak_bytes() -> int:

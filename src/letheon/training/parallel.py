@@ -46,8 +46,17 @@ def place(model: Any, training: Training, accelerator: Accelerator) -> None:
 
 
 def wrap(model: Any, accelerator: Accelerator) -> Any:
-    """Return what a training step calls, so that gradients are averaged over the processes."""
-    return model if is_sharded(model) else accelerator.prepare_model(model)
+    """Return what a training step calls, so that gradients are averaged over the processes.
+
+    Mixed precision is the step's own: accelerate would leave it in ``model.forward`` for good, and
+    probes and final scores would be those of a model in half precision, which nobody saves.
+    """
+    if is_sharded(model) or accelerator.num_processes == 1:
+        return model
+    wrapped = accelerator.prepare_model(model)
+    if model.__dict__.pop("_original_forward", None) is not None:
+        del model.forward  # the class's own is called again
+    return wrapped
 
 
 def whole(tensor: Tensor) -> Tensor:
