@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -195,9 +196,19 @@ def _pool() -> ProcessPoolExecutor:
     # Tiny models run fastest on one thread. One job more than cores: three models and five methods
     # would leave a core idle beside the last one.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    return ProcessPoolExecutor(
-        max_workers=(os.cpu_count() or 1) + 1, mp_context=multiprocessing.get_context("spawn")
-    )
+    return ProcessPoolExecutor(max_workers=(os.cpu_count() or 1) + 1, mp_context=_context())
+
+
+def _context() -> BaseContext:
+    """Return how workers start: from one process that has imported everything, where there can be.
+
+    Each would import for some ten seconds otherwise.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["letheon.run", "transformers.models.llama.modeling_llama"])
+    return context
 
 
 def _work(job: _Job) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["METRICS", "NEEDS_GOLD", "load"]
 
+from functools import lru_cache
+
 from letheon.data.example import Corpus
 from letheon.data.people import make_people
 
@@ -22,6 +24,7 @@ NEEDS_GOLD = True
 """Forget quality and gold distance compare with a model trained without the forget people."""
 
 
+@lru_cache(maxsize=4)  # one run asks for its population once for each of its models
 def load(
     *,
     seed: int = 0,
