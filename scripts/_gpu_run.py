@@ -42,14 +42,14 @@ SMALL: Mapping[str, Any] = {
         "vocab_size": 1200,
         "config": {
             "hidden_size": 64,
-            "num_layers": 4,
+            "num_layers": 2,
             "num_heads": 4,
             "intermediate_size": 256,
-            "attention_types": [[["global", "local"], 2]],
+            "attention_types": [[["global", "local"], 1]],
         },
     },
-    "data": {"split": "forget01", "retain_units": 4, "unseen_units": 4},
-    "train": {"steps": 12, "batch_size": 16, "lr": 3e-3, "checkpoint_every": 4},
+    "data": {"split": "forget01", "retain_units": 2, "unseen_units": 2},
+    "train": {"steps": 9, "batch_size": 8, "lr": 3e-3, "checkpoint_every": 3},
     "unlearn": {
         "steps": 6,
         "batch_size": 4,
