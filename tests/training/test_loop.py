@@ -174,7 +174,7 @@ def test_mixed_precision_is_the_steps_own_and_not_the_models() -> None:
 
 def test_mixed_precision_does_not_stay_in_a_model_of_several_processes() -> None:
     """accelerate patches the model in place, also where it wraps it."""
-    model, one = adapted(), loop._accelerator(Training(steps=1, mixed_precision="bf16"))
+    model, one = adapted(), loop.accelerator_for(Training(steps=1, mixed_precision="bf16"))
     two = SimpleNamespace(num_processes=2, prepare_model=one.prepare_model)
     assert wrap(model, two) is model
     assert "forward" not in model.__dict__
