@@ -32,7 +32,7 @@ from _measure import Variant, median_ratio, show
 from adapter_layer import layer_variants
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from letheon.adapters import BoundedLoraConfig
+from letheon.adapters import BoundedLoraConfig, blocks
 from letheon.adapters.layer import BoundedLoraLayer
 from letheon.data.batch import collate
 from letheon.data.template import Encoded
@@ -137,8 +137,11 @@ def unlearning_step(model: Any, objective: Objective) -> Variant:
     untouched = Untouched(model, objective.needs)
     untouched.cache(every[:FORGET], pad_id=0)
 
+    short = torch.empty(0, dtype=torch.bfloat16, device=DEVICE)
+    native = blocks.arithmetic(short) == short.dtype  # a CPU that emulates bf16 gets fp32
+
     def run() -> None:
-        with torch.autocast(DEVICE, torch.bfloat16):
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=native):
             reference = untouched.reference(batch, forget)
             first, second = answer_views(model, batch).split(FORGET)
         terms = objective.loss(first, second, reference, objective.init(0))
