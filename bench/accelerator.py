@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import random
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
@@ -29,13 +28,13 @@ import torch
 import yaml
 from _device import DEVICE, interleaved, peak_bytes
 from _measure import Variant, median_ratio, show
+from _rows import random_rows
 from adapter_layer import layer_variants
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from letheon.adapters import BoundedLoraConfig, blocks
 from letheon.adapters.layer import BoundedLoraLayer
 from letheon.data.batch import collate
-from letheon.data.template import Encoded
 from letheon.objectives.contract import Objective
 from letheon.objectives.gradient_difference import GradientDifference
 from letheon.objectives.npo import NPO
@@ -124,7 +123,8 @@ def adapted(kind: str, *, reduced: bool) -> Any:
 
 def unlearning_step(model: Any, objective: Objective) -> Variant:
     """Build one step: one forward pass, loss, backward, AdamW."""
-    every = rows(FORGET + RETAIN, model.config.vocab_size)
+    vocabulary = model.config.vocab_size
+    every = random_rows(FORGET + RETAIN, LENGTH, asked=LENGTH // 4, vocabulary=vocabulary)
     batch = collate(every, pad_id=0).to(DEVICE)
     forget, counted = list(range(FORGET)), [sum(row.answer) for row in every]
     counts = {
@@ -150,14 +150,6 @@ def unlearning_step(model: Any, objective: Objective) -> Variant:
         optimizer.zero_grad()
 
     return run
-
-
-def rows(n: int, vocabulary: int) -> list[Encoded]:
-    """Random rows of which the first quarter is the question."""
-    rng, asked = random.Random(0), LENGTH // 4
-    marks = [False] * asked + [True] * (LENGTH - asked)
-    ids = [[rng.randrange(vocabulary) for _ in range(LENGTH)] for _ in range(n)]
-    return [Encoded(row, marks, [False] * LENGTH) for row in ids]
 
 
 def medians(times: Mapping[str, list[float]]) -> dict[str, float]:

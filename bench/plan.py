@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -24,9 +22,10 @@ from typing import Any, NamedTuple
 import torch
 import transformers as tf
 from _measure import peak_of, show, write
+from _rows import random_rows
 
+from letheon import processes
 from letheon import recipe as recipes
-from letheon.data.template import Encoded
 from letheon.forecast import Task, forecast
 from letheon.models import Outline
 from letheon.parts import adapt, objective_of
@@ -134,16 +133,20 @@ def recipe_of(shape: Shape) -> Recipe:
 
 def task_of(shape: Shape) -> Task:
     """Return rows of random tokens, the second half of each an answer."""
-    rng, vocabulary, n = random.Random(0), shape.config().vocab_size, shape.tokens
-
-    def row() -> Encoded:
-        answer = [t >= n // 2 for t in range(n)]
-        return Encoded([rng.randrange(vocabulary) for _ in range(n)], answer, [False] * n)
-
-    sides = ([row() for _ in range(2 * shape.rows)] for _ in range(2))
-    rows = loop.Rows(*sides, pad_id=0)
+    asked = shape.tokens // 2
+    forget, retain = (
+        random_rows(
+            2 * shape.rows,
+            shape.tokens,
+            asked=asked,
+            vocabulary=shape.config().vocab_size,
+            seed=side,
+        )
+        for side in range(2)
+    )
+    rows = loop.Rows(forget, retain, pad_id=0)
     choice = recipes.Choice(name=shape.objective)
-    return Task(objective_of(choice), rows, rows.forget, n // 2)
+    return Task(objective_of(choice), rows, rows.forget, asked)
 
 
 def train(shape: Shape) -> None:
@@ -167,13 +170,9 @@ def measure(shape: Shape, how: str) -> dict[str, int]:
     torch.set_num_threads(1)
     if how == "tensors":
         return {"tensors": peak_of(lambda: train(shape))}
-    before = _resident()
+    before = processes.resident_bytes()
     train(shape)
-    return {"before": before, "resident": _resident()}
-
-
-def _resident() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"before": before, "resident": processes.resident_bytes()}
 
 
 def ratios_of(name: str) -> dict[str, float]:

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-import random
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from _measure import peak_bytes, show, write
+from _rows import random_rows
 from peft import get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -52,14 +52,8 @@ def model_of(kind: str) -> Any:
     return get_peft_model(model, BoundedLoraConfig(seed=0)) if kind == "adapter" else model
 
 
-def rows_of(n: int, *, seed: int) -> list[Encoded]:
-    """Draw rows of ``TOKENS`` tokens, all but the prompt an answer."""
-    rng = random.Random(seed)
-    answer = [t >= PROMPT for t in range(TOKENS)]
-    return [
-        Encoded([rng.randrange(VOCAB) for _ in range(TOKENS)], answer, [False] * TOKENS)
-        for _ in range(n)
-    ]
+def _rows(*, seed: int) -> list[Encoded]:
+    return random_rows(64, TOKENS, asked=PROMPT, vocabulary=VOCAB, seed=seed)
 
 
 def peak(kind: str, objective: Objective, rows: loop.Rows, **settings: Any) -> int:
@@ -71,7 +65,7 @@ def peak(kind: str, objective: Objective, rows: loop.Rows, **settings: Any) -> i
 
 def ratios_of(kind: str, objectives: Iterable[str]) -> dict[str, float]:
     """Measure every objective on an adapter or on full weights."""
-    rows = loop.Rows(rows_of(64, seed=1), rows_of(64, seed=2), pad_id=0)
+    rows = loop.Rows(_rows(seed=1), _rows(seed=2), pad_id=0)
     objective = {name: registry.load("letheon.objectives", name).OBJECTIVE() for name in objectives}
     base = peak(kind, objective[BASELINE], rows)
     print(f"{BASELINE}, {kind}: {base / 2**20:.0f} MiB beside the model", flush=True)

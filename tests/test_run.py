@@ -164,9 +164,9 @@ def test_the_same_command_again_returns_at_once(
     assert homes == {name: (home / name).stat().st_mtime_ns for name in listing(home)}
 
 
-def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
-    sine_run: Path, home: Path, tmp_path: Path
-) -> None:
+def interrupted(tmp_path: Path, home: Path) -> recipe.Recipe:
+    """Begin a run in ``out`` and interrupt it at step 5; return its recipe."""
+
     def interrupt(event: dict[str, Any]) -> None:
         if event["event"] == "step" and event["step"] == 5:
             raise KeyboardInterrupt
@@ -174,6 +174,13 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
     loaded = recipe.load(pipeline.write(tmp_path / "recipes", UNLEARN))
     with pytest.raises(KeyboardInterrupt):
         run.unlearn(loaded, tmp_path / "out", home=home, watch=interrupt)
+    return loaded
+
+
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
+    sine_run: Path, home: Path, tmp_path: Path
+) -> None:
+    loaded = interrupted(tmp_path, home)
     assert not (tmp_path / "out/manifest.json").exists()
     events: list[dict[str, Any]] = []
     run.unlearn(loaded, tmp_path / "out", home=home, watch=events.append)
@@ -186,13 +193,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
 def test_an_interrupted_run_goes_on_with_less_memory(
     sine_run: Path, home: Path, tmp_path: Path
 ) -> None:
-    def interrupt(event: dict[str, Any]) -> None:
-        if event["event"] == "step" and event["step"] == 5:
-            raise KeyboardInterrupt
-
-    loaded = recipe.load(pipeline.write(tmp_path / "recipes", UNLEARN))
-    with pytest.raises(KeyboardInterrupt):
-        run.unlearn(loaded, tmp_path / "out", home=home, watch=interrupt)
+    interrupted(tmp_path, home)
     less = changed(UNLEARN, training__gradient_checkpointing=True)
     folder = unlearn(tmp_path, less, home)
     for mine, other in zip(steps(folder.path), steps(sine_run), strict=True):

@@ -11,8 +11,6 @@ __all__ = ["Plan", "Switch", "amount", "card_bytes", "plan", "show"]
 
 import os
 import re
-import resource
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -23,13 +21,12 @@ from rich.console import Console
 from rich.table import Table
 
 from letheon import models, run
-from letheon.data.template import Template
 from letheon.errors import InputError
 from letheon.evaluation.records import prepare
 from letheon.forecast import Device, Memory, Phase, Task, forecast
 from letheon.parts import corpus_of, objective_of, texts_of
+from letheon.processes import resident_bytes
 from letheon.recipe import Recipe, override
-from letheon.scoring import Scorer
 
 # What a CUDA context, its libraries and a caching allocator's rounding take: an allowance.
 _CONTEXT = 10**9
@@ -99,7 +96,7 @@ def plan(
     watch({"event": "phase", "name": "a step without numbers"})
     outline, task = _subject(recipe)
     memory = forecast(outline, task, recipe, processes=count, on=on)
-    other = _CONTEXT if on == "accelerator" else _resident()
+    other = _CONTEXT if on == "accelerator" else resident_bytes()
     room = memory.peak if card is None else card - other
     if memory.peak > room:
         watch({"event": "phase", "name": "the same with other settings"})
@@ -135,9 +132,8 @@ def _subject(recipe: Recipe) -> tuple[models.Outline, Task]:
     if source.recipe is not None:
         source = run.child_of(source, recipe).model
     outline = models.outline(source, texts_of(corpus))
-    template = Template(recipe.template, eos=corpus.eos)
-    scorer = Scorer(outline.tokenizer, template, corpus, recipe.evaluation)
-    prepared = prepare(outline.tokenizer, template, corpus).values()
+    scorer = run.scorer_of(recipe, outline.tokenizer, corpus)
+    prepared = prepare(outline.tokenizer, scorer.template, corpus).values()
     evaluated = [row for split in prepared for row in split.rows]
     prompt = max(len(ids) for split in prepared for ids in split.prompts)
     return outline, Task(objective, run.rows_of(recipe, scorer), evaluated, prompt)
@@ -206,11 +202,6 @@ def _capacity(on: Device) -> int:
     if on == "accelerator":
         return int(torch.cuda.get_device_properties(0).total_memory)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _resident() -> int:
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts in KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def show(found: Plan, name: str, console: Console) -> None:

@@ -16,9 +16,12 @@ __all__ = [
     "on_main",
     "one_voice",
     "only_main",
+    "resident_bytes",
 ]
 
 import os
+import resource
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
@@ -117,6 +120,12 @@ def one_voice() -> Iterator[None]:
         return
     with open(os.devnull, "w") as nothing, redirect_stdout(nothing), redirect_stderr(nothing):
         yield
+
+
+def resident_bytes() -> int:
+    """Return the largest resident set that this process has had, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts in KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def first_to_fail() -> bool:

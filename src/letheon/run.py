@@ -17,6 +17,7 @@ __all__ = [
     "prepare",
     "rehearse",
     "rows_of",
+    "scorer_of",
     "train",
     "unlearn",
     "validate",
@@ -76,7 +77,7 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     identity = recipe.fingerprint({**corpus.checksums, "model": loaded.checksum})
     if processes.on_main(lambda: folder.finished(identity)):
         return folder
-    scorer = _scorer(recipe, loaded, corpus)
+    scorer = scorer_of(recipe, loaded.tokenizer, corpus)
     rows = rows_of(recipe, scorer)
     loop.check(objective, rows, recipe.training, loaded.model)
     scorer.check_lengths(loaded.model)
@@ -129,7 +130,7 @@ def unlearn(
     if processes.on_main(lambda: folder.finished(identity)):
         return folder
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
-    scorer = _scorer(recipe, loaded, corpus)
+    scorer = scorer_of(recipe, loaded.tokenizer, corpus)
     rows = rows_of(recipe, scorer)
     loop.check(objective, rows, recipe.training, model)
     scorer.check_lengths(model)
@@ -169,7 +170,7 @@ def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     assert target is not None
     loaded = models.load(target.source)
-    scorer = _scorer(recipe, loaded, corpus)
+    scorer = scorer_of(recipe, loaded.tokenizer, corpus)
     return loop.run(
         adapt(loaded.model, recipe.adapter, seed=recipe.seed),
         objective,
@@ -199,7 +200,7 @@ def evaluate(
     identity = _identity(recipe, corpus, loaded.checksum)
     if processes.on_main(lambda: folder.finished(identity)):
         return folder
-    scorer = _scorer(recipe, loaded, corpus)
+    scorer = scorer_of(recipe, loaded.tokenizer, corpus)
     scorer.check_lengths(loaded.model)
     known = _known(recipe.gold.scoring, recipe, corpus, home, watch)
     gold = known.records("scoring") if known else None
@@ -237,7 +238,7 @@ def validate(recipe: Recipe) -> list[str]:
             source = child.model
         if source is not None and name == "model":
             loaded = _made_or_loaded(recipe.model_copy(update={"model": source}), corpus)
-            scorer = _scorer(recipe, loaded, corpus)
+            scorer = scorer_of(recipe, loaded.tokenizer, corpus)
             model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
             loop.check(objective, rows_of(recipe, scorer), recipe.training, model)
             scorer.check_lengths(model)
@@ -279,7 +280,9 @@ def _known(
         @cache
         def evaluated(which: str) -> Records:
             loaded = _to_score(source)
-            return _scorer(recipe, loaded, corpus).records(loaded.model, which, watch)[0]
+            return scorer_of(recipe, loaded.tokenizer, corpus).records(loaded.model, which, watch)[
+                0
+            ]
 
         return _Known(source, evaluated, None)
     child = child_of(source, recipe)
@@ -361,9 +364,10 @@ def _to_score(source: ModelSource) -> models.Loaded:
     return loaded
 
 
-def _scorer(recipe: Recipe, loaded: models.Loaded, corpus: Corpus) -> Scorer:
+def scorer_of(recipe: Recipe, tokenizer: Any, corpus: Corpus) -> Scorer:
+    """Return what scores the recipe's models, which share ``tokenizer``, on ``corpus``."""
     template = Template(recipe.template, eos=corpus.eos)
-    return Scorer(loaded.tokenizer, template, corpus, recipe.evaluation)
+    return Scorer(tokenizer, template, corpus, recipe.evaluation)
 
 
 def rows_of(recipe: Recipe, scorer: Scorer) -> loop.Rows:

@@ -20,8 +20,6 @@ __all__ = [
 ]
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -394,5 +392,4 @@ def _restart_peak() -> None:
 def _peak_bytes() -> int:
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts in KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return processes.resident_bytes()
