@@ -35,11 +35,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from letheon.adapters import BoundedLoraConfig, blocks
 from letheon.adapters.layer import BoundedLoraLayer
 from letheon.data.batch import collate
-from letheon.objectives.contract import Objective
+from letheon.objectives.contract import Objective, Views
 from letheon.objectives.gradient_difference import GradientDifference
 from letheon.objectives.npo import NPO
 from letheon.recipe import Make
-from letheon.training.forward import Untouched, answer_views
+from letheon.training.forward import Untouched, answer_views, by_side
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "tofu_gptneo125m_target.yaml"
 RANK = 16
@@ -126,6 +126,7 @@ def unlearning_step(model: Any, objective: Objective) -> Variant:
     vocabulary = model.config.vocab_size
     every = random_rows(FORGET + RETAIN, LENGTH, asked=LENGTH // 4, vocabulary=vocabulary)
     batch = collate(every, pad_id=0).to(DEVICE)
+    sides = {"forget": FORGET, "retain": RETAIN}
     forget, counted = list(range(FORGET)), [sum(row.answer) for row in every]
     counts = {
         "forget_token": sum(counted[:FORGET]),
@@ -135,16 +136,16 @@ def unlearning_step(model: Any, objective: Objective) -> Variant:
     }
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     untouched = Untouched(model, objective.needs)
-    untouched.cache(every[:FORGET], pad_id=0)
+    untouched.cache({"forget": every[:FORGET]}, pad_id=0)
 
     short = torch.empty(0, dtype=torch.bfloat16, device=DEVICE)
     native = blocks.arithmetic(short) == short.dtype  # a CPU that emulates bf16 gets fp32
 
     def run() -> None:
         with torch.autocast(DEVICE, torch.bfloat16, enabled=native):
-            reference = untouched.reference(batch, forget)
-            first, second = answer_views(model, batch).split(FORGET)
-        terms = objective.loss(first, second, reference, objective.init(0))
+            reference = untouched.reference(batch, sides, forget)
+            views = Views(**by_side(answer_views(model, batch), sides))
+        terms = objective.loss(views, reference, objective.init(0))
         terms.total(counts).backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -44,7 +44,7 @@ SURFACE = {
         "table",
         "verdict",
     ],
-    "letheon.registry": ["load", "names", "summary"],
+    "letheon.registry": ["load", "make", "names", "summary"],
 }
 
 

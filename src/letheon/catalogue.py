@@ -13,6 +13,8 @@ _FOLDERS = {
     "benchmarks": "letheon.benchmarks",
     "metrics": "letheon.metrics",
     "objectives": "letheon.objectives",
+    "optimizers": "letheon.optimizers",
+    "stabilisers": "letheon.stabilisers",
 }
 _KINDS = (*_FOLDERS, "bounds")
 

@@ -13,7 +13,7 @@ __all__ = ["Device", "Memory", "Phase", "Task", "forecast"]
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -27,7 +27,7 @@ from letheon.data.template import Encoded
 from letheon.evaluation.teacher_forced import by_length, statistics
 from letheon.ledger import Ledger
 from letheon.models import Outline, answer_logits
-from letheon.objectives.contract import Objective, Unit
+from letheon.objectives.contract import Needs, Objective, Unit
 from letheon.parts import adapt
 from letheon.recipe import Recipe
 from letheon.training import loop
@@ -128,7 +128,11 @@ def forecast(
         sizes = _Sizes.of(model, recipe, processes, on, weights=weights, adapter=extra)
         untouched = Untouched(model, task.objective.needs)
         weights = sizes.weights * (2 if untouched.holds_copy else 1)
-        untouched.cache(rows.forget, pad_id=rows.pad_id, batch_size=max(1, len(rows.forget)))
+        untouched.cache(
+            {"forget": rows.forget, "preferred": rows.preferred},
+            pad_id=rows.pad_id,
+            batch_size=max(1, len(rows.forget)),
+        )
         held = top = answers = generations = 0
         if only != "evaluation":
             held, top = _step(model, untouched, task, rows, recipe, ledger)
@@ -146,7 +150,10 @@ def forecast(
         workspace=top - held - gradients + sizes.gathered,
         answers=answers,
         generations=generations,
-        largest=(len(rows.forget) + len(rows.retain), _width(rows)),
+        largest=(
+            sum(map(len, _all(rows, task.objective.needs))),
+            _width(rows, task.objective.needs),
+        ),
     )
 
 
@@ -220,15 +227,26 @@ def _largest(task: Task, recipe: Recipe, processes: int) -> loop.Rows:
     training, rows = recipe.training, task.rows
     pairing = loop.pairing_of(task.objective, rows, training, processes, recipe.seed)
     every = (
-        loop.Rows([rows.forget[i] for i in f], [rows.retain[i] for i in r], rows.pad_id)
+        replace(
+            rows,
+            forget=[rows.forget[i] for i in f],
+            preferred=[rows.preferred[i] for i in f] if rows.preferred else [],
+            retain=[rows.retain[i] for i in r],
+        )
         for k in range(loop.steps_of(pairing, training))
         for f, r in loop.pieces(rows, pairing.step(k), training.accumulate * processes)
     )
-    return max(every, key=lambda p: (len(p.forget) + len(p.retain)) * _width(p))
+    needs = task.objective.needs
+    return max(every, key=lambda p: sum(map(len, _all(p, needs))) * _width(p, needs))
 
 
-def _width(rows: loop.Rows) -> int:
-    return max(len(row.ids) for row in (*rows.forget, *rows.retain))
+def _all(rows: loop.Rows, needs: Needs) -> list[list[Encoded]]:
+    piece = list(range(len(rows.forget))), list(range(len(rows.retain)))
+    return list(rows.sides(needs, piece).values())
+
+
+def _width(rows: loop.Rows, needs: Needs) -> int:
+    return max(len(row.ids) for side in _all(rows, needs) for row in side)
 
 
 def _step(

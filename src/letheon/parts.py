@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["adapt", "corpus_of", "encode", "objective_of", "texts_of"]
 
-import dataclasses
 import inspect
 import re
 import warnings
@@ -67,27 +66,9 @@ def _typed(value: Any, kind: Any, key: str) -> Any:
 
 
 def objective_of(choice: Choice) -> Objective:
-    """Make the objective a ``{name, params}`` choice means, its params checked by its class.
-
-    Raises RecipeError for an unknown name or field, or a value of the wrong kind.
-    """
-    module = registry.load("letheon.objectives", choice.name)
-    kind: type[Objective] = module.OBJECTIVE
-    valid = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    for key in choice.params:
-        if key not in valid:
-            raise RecipeError(
-                f"Unknown parameter of {choice.name}.", got=key, remedy=nearest(key, valid)
-            )
-    try:
-        return TypeAdapter(kind).validate_python(choice.params)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RecipeError(
-            f"{choice.name}: {first['msg']}.",
-            got=f"{first['loc'][-1]} = {first['input']!r}",
-            remedy="Mend objective.params.",
-        ) from None
+    """Make the objective a ``{name, params}`` choice means; raises as ``registry.make`` does."""
+    objective: Objective = registry.make("letheon.objectives", choice.name, choice.params)
+    return objective
 
 
 def encode(examples: Iterable[Example], template: Template, tokenizer: Any) -> list[Encoded]:

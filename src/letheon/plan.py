@@ -136,7 +136,7 @@ def _subject(recipe: Recipe) -> tuple[models.Outline, Task]:
     prepared = prepare(outline.tokenizer, scorer.template, corpus).values()
     evaluated = [row for split in prepared for row in split.rows]
     prompt = max(len(ids) for split in prepared for ids in split.prompts)
-    return outline, Task(objective, run.rows_of(recipe, scorer), evaluated, prompt)
+    return outline, Task(objective, run.rows_of(recipe, scorer, objective), evaluated, prompt)
 
 
 def _switches(

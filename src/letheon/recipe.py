@@ -149,7 +149,8 @@ class Training(_Strict):
     """The loop's settings.
 
     ``batch_size`` and ``retain_batch_size`` are rows of a step over all processes: they decide
-    the result. ``accumulate`` cuts each process's share into pieces, and with
+    the result. ``stabilisers`` are added to the loss or hold the weights back after a step.
+    ``accumulate`` cuts each process's share into pieces, and with
     ``gradient_checkpointing`` a block's inner values are computed again for the backward pass
     instead of kept: both decide memory and time only. ``offload_optimizer`` keeps the optimizer's
     state in CPU memory and updates there, with fp32 masters of parameters in fewer bits.
@@ -170,6 +171,8 @@ class Training(_Strict):
     lr: float = Field(1e-3, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup: float = Field(0.0, ge=0, lt=1)
+    optimizer: Choice = Choice(name="adamw")
+    stabilisers: tuple[Choice, ...] = ()
     weight_decay: float = Field(0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     max_grad_norm: float | None = Field(None, gt=0)
@@ -200,6 +203,8 @@ class Training(_Strict):
 
     @model_validator(mode="after")
     def _offloaded(self) -> Training:
+        if self.offload_optimizer and self.optimizer.name != "adamw":
+            raise ValueError("offload_optimizer goes with the optimizer adamw")
         if self.offload_optimizer and self.parallel == "fsdp2":
             raise ValueError("offload_optimizer goes with parallel ddp: fsdp2's state is in shards")
         if self.offload_optimizer and self.mixed_precision == "fp16":
@@ -408,7 +413,12 @@ def _anchor(recipe: Recipe, base: Path) -> Recipe:
 
 _PATHS = {"path", "recipe", "forget", "retain", "tokenizer"}
 # Left out where they are at their default: runs made before they were there keep their identity.
-_LATER = {"quantise": None, "offload_optimizer": False}
+_LATER: Mapping[str, Any] = {
+    "quantise": None,
+    "offload_optimizer": False,
+    "optimizer": {"name": "adamw", "params": {}},
+    "stabilisers": [],
+}
 
 
 def _without_paths(node: Any) -> Any:

@@ -1,15 +1,24 @@
-"""The folder is the registry: list, describe and import the files of a package by name."""
+"""The folder is the registry: list, describe and import the files of a package by name.
+
+A file's class stands in a constant named after the folder: ``OBJECTIVE``, ``OPTIMIZER``,
+``STABILISER``. ``make`` builds it from a recipe's ``{name, params}``.
+"""
 
 from __future__ import annotations
 
-__all__ = ["load", "names", "summary"]
+__all__ = ["load", "make", "names", "summary"]
 
 import ast
+import dataclasses
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from letheon.errors import RecipeError, nearest
 
@@ -43,6 +52,28 @@ def load(package: str, name: str) -> ModuleType:
     """Import ``package.name``. Raises ``RecipeError`` when the package offers no such name."""
     _check(package, name)
     return import_module(f"{package}.{name}")
+
+
+def make(package: str, name: str, params: Mapping[str, Any]) -> Any:
+    """Build the class of ``package.name`` with ``params``, which its own fields check.
+
+    Raises ``RecipeError`` for an unknown name or field, or a value of the wrong kind.
+    """
+    kind = getattr(load(package, name), package.rpartition(".")[2].upper().removesuffix("S"))
+    valid = [field.name for field in dataclasses.fields(kind) if field.init]
+    for key in params:
+        if key not in valid:
+            raise RecipeError(f"Unknown parameter of {name}.", got=key, remedy=nearest(key, valid))
+    try:
+        return TypeAdapter(kind).validate_python(dict(params))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or name
+        raise RecipeError(
+            f"{name}: {first['msg']}.",
+            got=f"{where} = {first['input']!r}",
+            remedy=f"Mend the params of {name}.",
+        ) from None
 
 
 def _check(package: str, name: str) -> None:

@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -39,7 +39,7 @@ from letheon.data.template import Template
 from letheon.errors import DataError, MetricError, RecipeError
 from letheon.folder import RunFolder
 from letheon.metrics.records import Records, read
-from letheon.objectives.contract import Objective
+from letheon.objectives.contract import Answers, Objective
 from letheon.outputs import describe, finish, save, write_records, write_texts
 from letheon.parts import adapt, corpus_of, encode, objective_of, texts_of
 from letheon.recipe import ModelSource, Recipe
@@ -52,6 +52,10 @@ from letheon.training.parallel import is_sharded
 _RECORDS = {"validation": "validation.parquet", "scoring": RunFolder.EXAMPLES}
 
 Watch = Callable[[dict[str, Any]], None]
+
+
+def _unsaid(questions: Sequence[str], seed: int) -> list[str]:
+    return list(questions)
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     if processes.on_main(lambda: folder.finished(identity)):
         return folder
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
-    rows = rows_of(recipe, scorer)
+    rows = rows_of(recipe, scorer, objective)
     loop.check(objective, rows, recipe.training, loaded.model)
     scorer.check_lengths(loaded.model)
     _begin(folder, identity, recipe, corpus, loaded.checksum)
@@ -131,7 +135,7 @@ def unlearn(
         return folder
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
-    rows = rows_of(recipe, scorer)
+    rows = rows_of(recipe, scorer, objective, _speaker(model, scorer))
     loop.check(objective, rows, recipe.training, model)
     scorer.check_lengths(model)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
@@ -171,10 +175,11 @@ def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
     assert target is not None
     loaded = models.load(target.source)
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
+    model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
     return loop.run(
-        adapt(loaded.model, recipe.adapter, seed=recipe.seed),
+        model,
         objective,
-        rows_of(recipe, scorer),
+        rows_of(recipe, scorer, objective, _speaker(model, scorer)),
         recipe.training,
         seed=recipe.seed,
         probe=_probe(scorer, target, selection, recipe),
@@ -240,7 +245,8 @@ def validate(recipe: Recipe) -> list[str]:
             loaded = _made_or_loaded(recipe.model_copy(update={"model": source}), corpus)
             scorer = scorer_of(recipe, loaded.tokenizer, corpus)
             model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
-            loop.check(objective, rows_of(recipe, scorer), recipe.training, model)
+            rows = rows_of(recipe, scorer, objective)
+            loop.check(objective, rows, recipe.training, model)
             scorer.check_lengths(model)
             count = sum(p.numel() for p in model.parameters())
             lines.append(f"{name}: {model.config.model_type}, {count:,} parameters")
@@ -370,8 +376,14 @@ def scorer_of(recipe: Recipe, tokenizer: Any, corpus: Corpus) -> Scorer:
     return Scorer(tokenizer, template, corpus, recipe.evaluation)
 
 
-def rows_of(recipe: Recipe, scorer: Scorer) -> loop.Rows:
-    """Encode the rows that a run trains on; a ``train`` run has one side."""
+def rows_of(
+    recipe: Recipe, scorer: Scorer, objective: Objective, answers: Answers = _unsaid
+) -> loop.Rows:
+    """Encode the rows that a run trains on; a ``train`` run has one side.
+
+    ``answers`` lets the untouched model speak, where the objective makes answers of its own of
+    what it says; without it nothing is said, which is enough to check rows or count them.
+    """
     corpus, tokenizer = scorer.corpus, scorer.tokenizer
     forget, retain = corpus.forget, corpus.retain
     if recipe.kind == "train":
@@ -386,7 +398,20 @@ def rows_of(recipe: Recipe, scorer: Scorer) -> loop.Rows:
                 remedy="Set training.forget_tokens to answer.",
             )
         encoded = [row.only_facts() for row in encoded]
-    return loop.Rows(encoded, encode(retain, scorer.template, tokenizer), pad_id(tokenizer))
+    kept = encode(retain, scorer.template, tokenizer)
+    preferred = objective.prepare(forget, answers, recipe.seed) if objective.needs.preferred else ()
+    other = encode(preferred or (), scorer.template, tokenizer)
+    return loop.Rows(encoded, kept, pad_id(tokenizer), other)
+
+
+def _speaker(model: Any, scorer: Scorer) -> Answers:
+    """Return what answers questions with ``model`` as it is now, at temperature 1."""
+
+    def answers(questions: Sequence[str], seed: int) -> list[str]:
+        model.to(processes.device())
+        return scorer.answers(model, questions, seed=seed)
+
+    return answers
 
 
 def _begin(

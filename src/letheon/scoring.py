@@ -4,16 +4,18 @@ from __future__ import annotations
 
 __all__ = ["Scorer", "check_metrics", "check_rules"]
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from letheon import registry
+from letheon.data.batch import pad_id
 from letheon.data.example import Corpus, Example
 from letheon.data.template import Template
 from letheon.errors import DataError, DivergedError, MetricError, RecipeError, nearest
+from letheon.evaluation.generation import generate
 from letheon.evaluation.records import Texts, evaluate, longest, prepare
 from letheon.metrics import compute_all, gold_distance
 from letheon.metrics.forget_quality import critical_ks, ks_statistic, log_ratios, p_value
@@ -73,6 +75,20 @@ class Scorer:
         if spoken:
             records = {split: {**spoken[split], **records[split]} for split in records}
         return records, texts
+
+    def answers(self, model: Any, questions: Sequence[str], *, seed: int) -> list[str]:
+        """Return what ``model`` says to ``questions``: a sample at temperature 1 for each."""
+        found = generate(
+            model,
+            [self.template.prompt_ids(self.tokenizer, question) for question in questions],
+            pad_id=pad_id(self.tokenizer),
+            eos_id=self.tokenizer.eos_token_id,
+            max_new_tokens=self.settings.max_new_tokens,
+            batch_tokens=self.settings.batch_tokens,
+            temperature=1.0,
+            seed=seed,
+        )
+        return [self.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in found]
 
     def check_lengths(self, model: Any) -> None:
         """Raise DataError or RecipeError when a row or a generation outgrows the model's context.

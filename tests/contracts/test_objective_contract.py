@@ -10,7 +10,7 @@ import torch
 from letheon import registry
 from letheon.adapters import BoundedLoraConfig
 from letheon.data.template import Encoded
-from letheon.objectives.contract import Needs, Objective, Reference
+from letheon.objectives.contract import Needs, Objective, Unit, Views
 from letheon.objectives.view import HeldLogits
 from letheon.recipe import Training
 from letheon.training import loop
@@ -23,7 +23,7 @@ def _objective(name: str) -> Objective:
     return registry.load("letheon.objectives", name).OBJECTIVE()
 
 
-def _view(seed: int, lengths: tuple[int, ...] = (3, 1, 4)) -> HeldLogits:
+def _view(seed: int, needs: Needs, lengths: tuple[int, ...] = (3, 1, 4)) -> HeldLogits:
     generator = torch.Generator().manual_seed(seed)
     n = sum(lengths)
     return HeldLogits(
@@ -31,19 +31,34 @@ def _view(seed: int, lengths: tuple[int, ...] = (3, 1, 4)) -> HeldLogits:
         targets=torch.randint(0, 11, (n,), generator=generator),
         rows=torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)),
         lengths=lengths,
+        states={k: torch.randn(n, 6, generator=generator).requires_grad_() for k in needs.hidden},
     )
 
 
-def _inputs(objective: Objective) -> tuple[HeldLogits | None, HeldLogits | None, Reference]:
+def _inputs(objective: Objective) -> tuple[Views, Views]:
     needs = objective.needs
+    kinds = (needs.forget_reference, needs.retain_reference, needs.preferred_reference)
     return (
-        _view(0) if needs.forget else None,
-        _view(1) if needs.retain else None,
-        Reference(
-            _view(2) if needs.forget_reference != "none" else None,
-            _view(3) if needs.retain_reference != "none" else None,
+        Views(
+            _view(0, needs) if needs.forget else None,
+            _view(1, needs) if needs.retain else None,
+            _view(2, needs) if needs.preferred else None,
         ),
+        Views(*(_view(3 + k, needs) if kind != "none" else None for k, kind in enumerate(kinds))),
     )
+
+
+def _sides(views: Views) -> list[HeldLogits | None]:
+    return [views.forget, views.retain, views.preferred]  # type: ignore[list-item]
+
+
+COUNTS: dict[Unit, int] = {
+    "forget_token": 8,
+    "forget_example": 3,
+    "retain_token": 8,
+    "retain_example": 3,
+    "preferred_token": 8,
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -59,47 +74,39 @@ def test_is_a_frozen_dataclass_that_declares_its_needs(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_terms_count_what_they_sum(name: str) -> None:
     objective = _objective(name)
-    forget, retain, reference = _inputs(objective)
-    terms = objective.loss(forget, retain, reference, objective.init(0)).terms
-    counts = {
-        "forget_token": 8,
-        "forget_example": 3,
-        "retain_token": 8,
-        "retain_example": 3,
-    }
+    model, reference = _inputs(objective)
+    terms = objective.loss(model, reference, objective.init(0)).terms
     assert terms
     for term in terms.values():
         assert term.sum.shape == ()
         assert torch.isfinite(term.sum)
-        assert term.count == counts[term.unit]
+        assert term.count == COUNTS[term.unit]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradient_reaches_every_side_it_needs(name: str) -> None:
     objective = _objective(name)
-    forget, retain, reference = _inputs(objective)
-    terms = objective.loss(forget, retain, reference, objective.init(0))
+    model, reference = _inputs(objective)
+    terms = objective.loss(model, reference, objective.init(0))
     terms.total({t.unit: t.count for t in terms.terms.values()}).backward()
-    for view in (forget, retain):
+    for view in _sides(model):
         if view is not None:
-            assert view.logits.grad is not None
-            assert view.logits.grad.abs().sum() > 0
+            leaves = [view.logits, *(view.states or {}).values()]
+            assert sum(leaf.grad.abs().sum() for leaf in leaves if leaf.grad is not None) > 0
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_sums_add_up_over_micro_batches(name: str) -> None:
     """Cutting a batch into examples and adding the shares gives the loss of the whole."""
     objective = _objective(name)
-    forget, retain, reference = _inputs(objective)
+    model, reference = _inputs(objective)
     state = objective.init(0)
-    whole = objective.loss(forget, retain, reference, state)
-    counts = {"forget_token": 8, "forget_example": 3, "retain_token": 8, "retain_example": 3}
+    whole = objective.loss(model, reference, state)
     pieces = torch.zeros(())
     for cut in (0, 1):  # the first example, then the other two
-        part = [v.split(1)[cut] if v is not None else None for v in (forget, retain)]
-        ref = [v and v.split(1)[cut] for v in (reference.forget, reference.retain)]
-        pieces = pieces + objective.loss(part[0], part[1], Reference(*ref), state).total(counts)
-    torch.testing.assert_close(pieces, whole.total(counts), rtol=1e-5, atol=1e-6)
+        own, ref = (Views(*(v and v.split(1)[cut] for v in _sides(s))) for s in (model, reference))
+        pieces = pieces + objective.loss(own, ref, state).total(COUNTS)
+    torch.testing.assert_close(pieces, whole.total(COUNTS), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -123,7 +130,7 @@ def _losses(name: str, accumulate: int) -> list[dict[str, float]]:
     loop.run(
         model,
         _objective(name),
-        loop.Rows(rows[:6], rows[6:], pad_id=0),
+        loop.Rows(rows[:6], rows[6:], 0, tiny_rows(6, seed=2)),
         Training(steps=3, batch_size=4, accumulate=accumulate, lr=1e-2),
         watch=events.append,
     )

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHea
 from letheon.adapters import BoundedLoraConfig
 from letheon.data.batch import collate
 from letheon.errors import InputError
-from letheon.objectives.contract import LossTerms, Needs, Objective, Term
+from letheon.objectives.contract import LossTerms, Needs, Objective, Term, Views
 from letheon.objectives.gradient_difference import GradientDifference
 from letheon.objectives.kl import KL
 from letheon.objectives.npo import NPO
@@ -36,8 +36,9 @@ class Stir(Objective):
     def needs(self) -> Needs:
         return Needs(hidden=(1,))
 
-    def loss(self, forget: Any, retain: Any, reference: Any, state: Any) -> LossTerms:
-        size = forget.hidden(1).square().mean(-1)
+    def loss(self, model: Views, reference: Views, state: Any) -> LossTerms:
+        assert model.forget is not None
+        size = model.forget.hidden(1).square().mean(-1)
         return LossTerms({"forget": Term(-size.sum(), len(size), "forget_token")})
 
 
@@ -98,7 +99,7 @@ def test_a_reference_between_forward_and_backward_changes_no_gradient() -> None:
         untouched = Untouched(model, KL().needs)
         with recomputing(model, Training(steps=1, gradient_checkpointing=on)):
             logp = answer_views(model, batch).logp()
-            reference = untouched.reference(batch, range(len(ROWS.forget))).forget
+            reference = untouched.reference(batch, {"forget": 6}, range(6)).forget
             logp.sum().backward()
         assert reference is not None
         assert (reference.logp() - logp).abs().max() > 1e-2

@@ -89,7 +89,7 @@ def test_they_are_the_log_probabilities_of_every_row(tmp_path: Path) -> None:
     model = in_full()
     wanted = score_answers(model, FORGET, pad_id=0)
     run(model, tmp_path)
-    found = load_file(tmp_path / "reference.safetensors")
+    found = load_file(tmp_path / "reference-forget.safetensors")
     assert found["lengths"].tolist() == [len(row.logp) for row in wanted]
     expected = torch.cat([torch.from_numpy(row.logp) for row in wanted])
     torch.testing.assert_close(found["logp"], expected, atol=1e-5, rtol=0)
@@ -112,7 +112,7 @@ def other_lengths(file: Path) -> None:
         other_lengths,
         lambda file: (
             run(in_full(seed=9), file.parent / "other")
-            and file.write_bytes((file.parent / "other/reference.safetensors").read_bytes())
+            and file.write_bytes((file.parent / "other/reference-forget.safetensors").read_bytes())
         ),
         lambda file: (
             run(
@@ -120,7 +120,7 @@ def other_lengths(file: Path) -> None:
                 file.parent / "other",
                 rows=loop.Rows(FORGET[1:], ROWS.retain, pad_id=0),
             )
-            and file.write_bytes((file.parent / "other/reference.safetensors").read_bytes())
+            and file.write_bytes((file.parent / "other/reference-forget.safetensors").read_bytes())
         ),
     ],
     ids=["cut", "noise", "empty", "gone", "foreign", "lengths", "model", "rows"],
@@ -129,7 +129,7 @@ def test_a_file_that_is_not_this_runs_is_made_again(
     spoil: Callable[[Path], Any], tmp_path: Path
 ) -> None:
     wanted = run(in_full(), tmp_path)
-    file = tmp_path / "reference.safetensors"
+    file = tmp_path / "reference-forget.safetensors"
     whole = file.read_bytes()
     spoil(file)
     (tmp_path / "last.pt").unlink()
@@ -149,7 +149,7 @@ def test_without_a_checkpoint_nothing_is_written(
 
 
 def test_where_they_cannot_be_written_the_error_says_so() -> None:
-    with pytest.raises(StorageError, match=r"nope/reference\.safetensors could not be written"):
+    with pytest.raises(StorageError, match=r"nope/reference-forget\.saf.* could not be written"):
         run(in_full(), Path("/proc/nope"))
 
 

@@ -1,4 +1,4 @@
-"""Batched greedy generation, on merged weights."""
+"""Batched generation, greedy or sampled, on merged weights."""
 
 from __future__ import annotations
 
@@ -57,15 +57,20 @@ def generate(
     eos_id: int | None,
     max_new_tokens: int = 64,
     batch_tokens: int = 8192,
+    temperature: float = 0.0,
+    seed: int = 0,
     progress: Callable[[int], None] = lambda n: None,
 ) -> list[list[int]]:
-    """Return the greedy continuation of each prompt as token ids, end-of-sequence left out.
+    """Return the continuation of each prompt as token ids, end-of-sequence left out.
 
-    Prompts are left-padded and batched by length; the result does not depend on the batching.
+    Prompts are left-padded and batched by length. At ``temperature`` 0 it is the greedy one, which
+    does not depend on the batching; above it is sampled, and the same for the same ``seed``,
+    prompts and ``batch_tokens``. The global random state stays as it was.
     """
+    sampled = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {}
     settings = GenerationConfig(
         max_new_tokens=max_new_tokens,
-        do_sample=False,
+        **(sampled or {"do_sample": False}),
         pad_token_id=pad_id,
         eos_token_id=eos_id,
     )
@@ -74,7 +79,8 @@ def generate(
     model.eval()
     found: list[list[int]] = [[] for _ in prompts]
     try:
-        with torch.no_grad(), merged(model) as whole, _plainly(whole):
+        with torch.no_grad(), merged(model) as whole, _plainly(whole), torch.random.fork_rng():
+            torch.manual_seed(seed)
             lengths = [len(p) + max_new_tokens for p in prompts]
             for chosen in by_length(lengths, batch_tokens):
                 batch = left_padded([prompts[i] for i in chosen], pad_id=pad_id)

@@ -2,36 +2,65 @@
 
 from __future__ import annotations
 
-__all__ = ["LossTerms", "Needs", "Objective", "Reference", "ReferenceKind", "State", "Term", "Unit"]
+__all__ = [
+    "Answers",
+    "LossTerms",
+    "Needs",
+    "Objective",
+    "ReferenceKind",
+    "State",
+    "Term",
+    "Unit",
+    "Views",
+]
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor
 
-from letheon.objectives.view import AnswerView
+from letheon.data.example import Example
+from letheon.objectives.view import AnswerView, Layer
 
-Unit = Literal["forget_token", "forget_example", "retain_token", "retain_example"]
+Unit = Literal[
+    "forget_token", "forget_example", "retain_token", "retain_example", "preferred_token"
+]
 ReferenceKind = Literal["none", "scalars", "distribution"]
 State = Any
+# Answers of the untouched model to questions, one each: (questions, seed) -> texts.
+Answers = Callable[[Sequence[str], int], list[str]]
 
 
 @dataclass(frozen=True)
 class Needs:
     """What a loop must supply.
 
-    ``forget_reference`` and ``retain_reference`` say what is needed of the untouched model on
-    either side: ``scalars`` are log-probabilities, cached once per example; ``distribution`` is a
-    forward pass every step. ``hidden``: layers whose states the views must carry.
+    ``preferred``: another answer to each forget question, as ``Objective.prepare`` makes it. The
+    ``..._reference`` fields say what is needed of the untouched model on each side: ``scalars`` are
+    log-probabilities, cached once per example; ``distribution`` is a forward pass every step, with
+    hidden states where they are asked for. ``hidden``: layers whose states the views must carry.
     """
 
     forget: bool = True
     retain: bool = True
+    preferred: bool = False
     forget_reference: ReferenceKind = "none"
     retain_reference: ReferenceKind = "none"
-    hidden: tuple[int, ...] = ()
+    preferred_reference: ReferenceKind = "none"
+    hidden: tuple[Layer, ...] = ()
+
+    @property
+    def forget_rows(self) -> bool:
+        """Whether a step draws forget rows, for their own answers or for the preferred ones."""
+        return self.forget or self.preferred
+
+    @property
+    def distribution(self) -> bool:
+        """Whether a forward pass of the untouched model is needed every step."""
+        kinds = (self.forget_reference, self.retain_reference, self.preferred_reference)
+        return "distribution" in kinds
 
 
 @dataclass(frozen=True)
@@ -71,11 +100,15 @@ class LossTerms:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """The untouched model's views of the same answers, as far as ``Needs`` asked for them."""
+class Views:
+    """What one model says about a micro-batch, as far as ``Needs`` asked for it.
+
+    ``preferred`` holds the other answers to the questions of ``forget``, row by row.
+    """
 
     forget: AnswerView | None = None
     retain: AnswerView | None = None
+    preferred: AnswerView | None = None
 
 
 class Objective(ABC):
@@ -87,14 +120,22 @@ class Objective(ABC):
         """What the loop must supply."""
 
     @abstractmethod
-    def loss(
-        self,
-        forget: AnswerView | None,
-        retain: AnswerView | None,
-        reference: Reference,
-        state: State,
-    ) -> LossTerms:
-        """Return the terms of one micro-batch; sides not in ``needs`` are ``None``."""
+    def loss(self, model: Views, reference: Views, state: State) -> LossTerms:
+        """Return the terms of one micro-batch; what is not in ``needs`` is ``None``.
+
+        ``model`` is what trains, ``reference`` the untouched model.
+        """
+
+    def prepare(
+        self, examples: Sequence[Example], answers: Answers, seed: int
+    ) -> Sequence[Example] | None:
+        """Return the forget ``examples`` with the preferred answers, in their order.
+
+        Asked for once, before the first step, where ``needs.preferred``; ``answers`` lets the
+        untouched model speak.
+        """
+        del examples, answers, seed
+        return None
 
     def init(self, seed: int) -> State:
         """Return the state before the first step; it is checkpointed. ``None``: stateless."""

@@ -9,9 +9,8 @@ __all__ = ["OBJECTIVE", "FineTune"]
 
 from dataclasses import dataclass
 
-from letheon.objectives.contract import LossTerms, Needs, Objective, Reference, State
+from letheon.objectives.contract import LossTerms, Needs, Objective, State, Views
 from letheon.objectives.terms import nll_term
-from letheon.objectives.view import AnswerView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,16 +22,10 @@ class FineTune(Objective):
         """Needs only rows to learn."""
         return Needs(forget=False)
 
-    def loss(
-        self,
-        forget: AnswerView | None,
-        retain: AnswerView | None,
-        reference: Reference,
-        state: State,
-    ) -> LossTerms:
+    def loss(self, model: Views, reference: Views, state: State) -> LossTerms:
         """Return the one term ``retain``."""
-        assert retain is not None
-        return LossTerms({"retain": nll_term(retain, unit="retain_token", weight=1.0)})
+        assert model.retain is not None
+        return LossTerms({"retain": nll_term(model.retain, unit="retain_token", weight=1.0)})
 
 
 OBJECTIVE = FineTune

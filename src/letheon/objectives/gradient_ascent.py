@@ -10,9 +10,8 @@ __all__ = ["OBJECTIVE", "GradientAscent"]
 
 from dataclasses import dataclass
 
-from letheon.objectives.contract import LossTerms, Needs, Objective, Reference, State
+from letheon.objectives.contract import LossTerms, Needs, Objective, State, Views
 from letheon.objectives.terms import nll_term
-from letheon.objectives.view import AnswerView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,17 +25,11 @@ class GradientAscent(Objective):
         """Needs forget rows only."""
         return Needs(retain=False)
 
-    def loss(
-        self,
-        forget: AnswerView | None,
-        retain: AnswerView | None,
-        reference: Reference,
-        state: State,
-    ) -> LossTerms:
+    def loss(self, model: Views, reference: Views, state: State) -> LossTerms:
         """Return the term ``forget``: NLL per token, with a negative weight."""
-        assert forget is not None
+        assert model.forget is not None
         return LossTerms(
-            {"forget": nll_term(forget, unit="forget_token", weight=-self.forget_weight)}
+            {"forget": nll_term(model.forget, unit="forget_token", weight=-self.forget_weight)}
         )
 
 

@@ -12,9 +12,8 @@ __all__ = ["OBJECTIVE", "GradientDifference"]
 
 from dataclasses import dataclass
 
-from letheon.objectives.contract import LossTerms, Needs, Objective, Reference, State
+from letheon.objectives.contract import LossTerms, Needs, Objective, State, Views
 from letheon.objectives.terms import RetainBy, nll_term, retain_needs, retain_term
-from letheon.objectives.view import AnswerView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,19 +29,13 @@ class GradientDifference(Objective):
         """Needs both sides; a reference distribution for ``retain="kl"``."""
         return Needs(retain_reference=retain_needs(self.retain))
 
-    def loss(
-        self,
-        forget: AnswerView | None,
-        retain: AnswerView | None,
-        reference: Reference,
-        state: State,
-    ) -> LossTerms:
+    def loss(self, model: Views, reference: Views, state: State) -> LossTerms:
         """Return the terms ``forget`` (negative weight) and ``retain``."""
-        assert forget is not None
+        assert model.forget is not None
         return LossTerms(
             {
-                "forget": nll_term(forget, unit="forget_token", weight=-self.forget_weight),
-                "retain": retain_term(retain, reference, by=self.retain, weight=self.retain_weight),
+                "forget": nll_term(model.forget, unit="forget_token", weight=-self.forget_weight),
+                "retain": retain_term(model, reference, by=self.retain, weight=self.retain_weight),
             }
         )
 

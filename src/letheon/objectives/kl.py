@@ -11,9 +11,8 @@ __all__ = ["KL", "OBJECTIVE"]
 
 from dataclasses import dataclass
 
-from letheon.objectives.contract import LossTerms, Needs, Objective, Reference, State
+from letheon.objectives.contract import LossTerms, Needs, Objective, State, Views
 from letheon.objectives.terms import nll_term, retain_term
-from letheon.objectives.view import AnswerView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,19 +27,13 @@ class KL(Objective):
         """Needs both sides and the reference's distribution on retain answers."""
         return Needs(retain_reference="distribution")
 
-    def loss(
-        self,
-        forget: AnswerView | None,
-        retain: AnswerView | None,
-        reference: Reference,
-        state: State,
-    ) -> LossTerms:
+    def loss(self, model: Views, reference: Views, state: State) -> LossTerms:
         """Return the terms ``forget`` (negative weight) and ``retain`` (KL)."""
-        assert forget is not None
+        assert model.forget is not None
         return LossTerms(
             {
-                "forget": nll_term(forget, unit="forget_token", weight=-self.forget_weight),
-                "retain": retain_term(retain, reference, by="kl", weight=self.retain_weight),
+                "forget": nll_term(model.forget, unit="forget_token", weight=-self.forget_weight),
+                "retain": retain_term(model, reference, by="kl", weight=self.retain_weight),
             }
         )
 

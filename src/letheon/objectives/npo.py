@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 from torch.nn.functional import softplus
 
-from letheon.objectives.contract import LossTerms, Needs, Objective, Reference, State, Term
+from letheon.objectives.contract import LossTerms, Needs, Objective, State, Term, Views
 from letheon.objectives.terms import RetainBy, retain_needs, retain_term
-from letheon.objectives.view import AnswerView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,22 +32,18 @@ class NPO(Objective):
         """Needs both sides and the reference's scalars on forget answers."""
         return Needs(forget_reference="scalars", retain_reference=retain_needs(self.retain))
 
-    def loss(
-        self,
-        forget: AnswerView | None,
-        retain: AnswerView | None,
-        reference: Reference,
-        state: State,
-    ) -> LossTerms:
+    def loss(self, model: Views, reference: Views, state: State) -> LossTerms:
         """Return the terms ``forget`` (per example) and ``retain``."""
-        assert forget is not None
+        assert model.forget is not None
         assert reference.forget is not None
-        ratio = forget.sequence_logp() - reference.forget.sequence_logp()
+        ratio = model.forget.sequence_logp() - reference.forget.sequence_logp()
         npo = (2 / self.beta) * softplus(self.beta * ratio)
         return LossTerms(
             {
-                "forget": Term(npo.sum(), forget.n_examples, "forget_example", self.forget_weight),
-                "retain": retain_term(retain, reference, by=self.retain, weight=self.retain_weight),
+                "forget": Term(
+                    npo.sum(), model.forget.n_examples, "forget_example", self.forget_weight
+                ),
+                "retain": retain_term(model, reference, by=self.retain, weight=self.retain_weight),
             }
         )
 

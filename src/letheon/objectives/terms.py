@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from letheon.objectives.contract import Reference, ReferenceKind, Term, Unit
+from letheon.objectives.contract import ReferenceKind, Term, Unit, Views
 from letheon.objectives.view import AnswerView
 
 RetainBy = Literal["nll", "kl"]
@@ -28,15 +28,13 @@ def kl_term(view: AnswerView, reference: AnswerView, *, unit: Unit, weight: floa
     return Term(view.reduce(_kl, reference).sum(), len(view.rows), unit, weight)
 
 
-def retain_term(
-    view: AnswerView | None, reference: Reference, *, by: RetainBy, weight: float
-) -> Term:
+def retain_term(model: Views, reference: Views, *, by: RetainBy, weight: float) -> Term:
     """What keeps the rest: likelihood of retained answers, or closeness to the untouched model."""
-    assert view is not None
+    assert model.retain is not None
     if by == "nll":
-        return nll_term(view, unit="retain_token", weight=weight)
+        return nll_term(model.retain, unit="retain_token", weight=weight)
     assert reference.retain is not None
-    return kl_term(view, reference.retain, unit="retain_token", weight=weight)
+    return kl_term(model.retain, reference.retain, unit="retain_token", weight=weight)
 
 
 def retain_needs(by: RetainBy) -> ReferenceKind:

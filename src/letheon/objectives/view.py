@@ -7,15 +7,19 @@ business. For classification an answer is one token over the classes.
 
 from __future__ import annotations
 
-__all__ = ["AnswerView", "CachedAnswers", "HeldLogits", "Reduction"]
+__all__ = ["AnswerView", "CachedAnswers", "HeldLogits", "Layer", "Reduction"]
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+# A layer by its number, from 1 (0 is the embeddings), or by its share of the depth: 0.5 is the
+# middle.
+Layer = int | float
 # (logits_nV, targets_n, other_nV or None) -> one value per token, [n]
 Reduction = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -48,7 +52,7 @@ class AnswerView(Protocol):
         """
         ...
 
-    def hidden(self, layer: int) -> Tensor:
+    def hidden(self, layer: Layer) -> Tensor:
         """Hidden states of one layer at the answer tokens' positions, [N, H]."""
         ...
 
@@ -66,7 +70,7 @@ class HeldLogits:
     targets: Tensor
     rows: Tensor
     lengths: tuple[int, ...]
-    states: dict[int, Tensor] | None = None
+    states: dict[Layer, Tensor] | None = None
     chunk: int = 1024
 
     @property
@@ -93,26 +97,25 @@ class HeldLogits:
             pieces.append(fn(self.logits[part].float(), self.targets[part], second))
         return torch.cat(pieces)
 
-    def hidden(self, layer: int) -> Tensor:
+    def hidden(self, layer: Layer) -> Tensor:
         """Hidden states of ``layer`` at the answer tokens' positions, [N, H]."""
         if self.states is None or layer not in self.states:
             raise KeyError(f"hidden states of layer {layer} were not asked for in Needs.hidden")
         return self.states[layer]
 
-    def split(self, n_first: int) -> tuple[HeldLogits, HeldLogits]:
-        """Part the view after its first ``n_first`` examples."""
-        cut = sum(self.lengths[:n_first])
-        return (
-            self._part(slice(0, cut), slice(0, n_first)),
-            self._part(slice(cut, None), slice(n_first, None)),
-        )
+    def split(self, *sizes: int) -> list[HeldLogits]:
+        """Part the view into its first ``sizes[0]`` examples, the next ``sizes[1]``, the rest."""
+        cuts = [*accumulate(sizes, initial=0), len(self.lengths)]
+        return [self._part(a, b) for a, b in pairwise(cuts)]
 
-    def _part(self, tokens: slice, examples: slice) -> HeldLogits:
+    def _part(self, first: int, last: int) -> HeldLogits:
+        examples = slice(first, last)
+        tokens = slice(sum(self.lengths[:first]), sum(self.lengths[:last]))
         states = self.states and {k: v[tokens] for k, v in self.states.items()}
         return HeldLogits(
             self.logits[tokens],
             self.targets[tokens],
-            self.rows[tokens] - examples.start,
+            self.rows[tokens] - first,
             self.lengths[examples],
             states,
             self.chunk,
@@ -148,7 +151,7 @@ class CachedAnswers:
         """Not available: only scalars are cached."""
         raise TypeError("this reference is cached scalars; declare 'distribution' in Needs")
 
-    def hidden(self, layer: int) -> Tensor:
+    def hidden(self, layer: Layer) -> Tensor:
         """Not available: only scalars are cached."""
         raise TypeError("this reference is cached scalars; declare 'distribution' in Needs")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Untouched", "answer_views", "has_adapter"]
+__all__ = ["Untouched", "answer_views", "by_side", "has_adapter"]
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,17 +18,28 @@ from torch import Tensor
 from letheon import processes
 from letheon.data.batch import Batch, collate
 from letheon.data.template import Encoded
+from letheon.errors import InputError
 from letheon.models import answer_logits
-from letheon.objectives.contract import Needs, Reference
-from letheon.objectives.view import CachedAnswers, HeldLogits
+from letheon.objectives.contract import Needs, Views
+from letheon.objectives.view import AnswerView, CachedAnswers, HeldLogits, Layer
 from letheon.training import scalars
 
 
-def answer_views(model: Any, batch: Batch, *, hidden: Sequence[int] = ()) -> HeldLogits:
-    """Run ``model`` once over ``batch`` and return its view of all answers."""
+def answer_views(model: Any, batch: Batch, *, hidden: Sequence[Layer] = ()) -> HeldLogits:
+    """Run ``model`` once over ``batch`` and return its view of all answers.
+
+    Raises InputError when the model has no such layer.
+    """
     logits, out = answer_logits(model, batch, output_hidden_states=bool(hidden))
-    states = {k: out.hidden_states[k].flatten(0, 1)[batch.before] for k in hidden} or None
+    every = out.hidden_states or ()
+    states = {k: every[_layer(k, every)].flatten(0, 1)[batch.before] for k in hidden} or None
     return HeldLogits(logits, batch.targets, batch.rows, batch.lengths, states)
+
+
+def by_side(view: HeldLogits, sides: Mapping[str, int]) -> dict[str, HeldLogits]:
+    """Part a batch's view into those of its ``sides``, given how many rows each has."""
+    parts = view.split(*sides.values())
+    return dict(zip(sides, parts, strict=False))  # the last part is what is left: nothing
 
 
 def has_adapter(model: Any) -> bool:
@@ -47,35 +58,38 @@ class Untouched:
     def __init__(self, model: Any, needs: Needs, *, marked: bool = False) -> None:
         self._model = model
         self._needs = needs
-        distribution = "distribution" in (needs.forget_reference, needs.retain_reference)
-        self.holds_copy = distribution and not has_adapter(model)
+        self.holds_copy = needs.distribution and not has_adapter(model)
         self._copy = copy.deepcopy(model).requires_grad_(False) if self.holds_copy else None
         self.models = [each for each in (model, self._copy) if each is not None]
-        self._cached: list[Tensor] = []
+        kinds = {"forget": needs.forget_reference, "preferred": needs.preferred_reference}
+        # A retain row's scalars are not needed by any objective, and would be many.
+        self._by_scalars = [side for side, kind in kinds.items() if kind == "scalars"]
+        self._cached: dict[str, list[Tensor]] = {}
         # Now, because parameters may be shards when the scalars are read.
-        self._mark = _mark(model) if marked and needs.forget_reference == "scalars" else ""
+        self._mark = _mark(model) if marked and self._by_scalars else ""
 
     def cache(
         self,
-        rows: Sequence[Encoded],
+        rows: Mapping[str, Sequence[Encoded]],
         *,
         pad_id: int,
         batch_size: int = 32,
-        file: Path | None = None,
+        folder: Path | None = None,
     ) -> None:
-        """Compute the scalars of every forget row once, where the objective needs them.
+        """Compute the scalars of every row of a side once, where the objective needs them.
 
-        With ``file`` they are read from it if they are there, of these rows and this model, else
-        written there; the model must have been ``marked``. Raises StorageError when that is not
-        possible.
+        ``rows`` are those of the sides ``forget`` and ``preferred``. With ``folder`` they are read
+        from a file in it if they are there, of these rows and this model, else written there; the
+        model must have been ``marked``. Raises StorageError when that is not possible.
         """
-        if self._needs.forget_reference != "scalars":
-            return
-        saved = file and processes.on_main(partial(scalars.read, file, self._mark, rows))
-        self._cached = saved or self._scalars(rows, pad_id, batch_size)
-        if file and not saved:
-            write = partial(scalars.write, file, self._mark, rows, self._cached)
-            processes.on_main(write)
+        for side in self._by_scalars:
+            file = folder and folder / f"reference-{side}.safetensors"
+            own = rows[side]
+            saved = file and processes.on_main(partial(scalars.read, file, self._mark, own))
+            self._cached[side] = saved or self._scalars(own, pad_id, batch_size)
+            if file and not saved:
+                write = partial(scalars.write, file, self._mark, own, self._cached[side])
+                processes.on_main(write)
 
     def _scalars(self, rows: Sequence[Encoded], pad_id: int, batch_size: int) -> list[Tensor]:
         with self._switched_off() as model:
@@ -85,16 +99,21 @@ class Untouched:
                 for logp in _token_logp(model, rows[start : start + batch_size], pad_id)
             ]
 
-    def reference(self, batch: Batch, forget: Sequence[int]) -> Reference:
-        """Return the reference of a batch whose first rows are the ``forget`` rows."""
-        needs, n, device = self._needs, len(forget), batch.input_ids.device
-        sides: list[Any] = [None, None]
-        if "distribution" in (needs.forget_reference, needs.retain_reference):
+    def reference(self, batch: Batch, sides: Mapping[str, int], forget: Sequence[int]) -> Views:
+        """Return what the untouched model says about ``batch``.
+
+        ``sides``: how many of its rows, one side after another, belong to each; ``forget``: which
+        forget rows they are about.
+        """
+        device = batch.input_ids.device
+        views: dict[str, AnswerView] = {}
+        if self._needs.distribution:
             with self._switched_off() as model:
-                sides = list(answer_views(model, batch).split(n))
-        if needs.forget_reference == "scalars" and forget:
-            sides[0] = CachedAnswers([self._cached[i].to(device) for i in forget])
-        return Reference(*sides)
+                views |= by_side(answer_views(model, batch, hidden=self._needs.hidden), sides)
+        for side in self._by_scalars:
+            if forget:
+                views[side] = CachedAnswers([self._cached[side][i].to(device) for i in forget])
+        return Views(**views)
 
     @contextmanager
     def _switched_off(self) -> Iterator[Any]:
@@ -110,6 +129,18 @@ class Untouched:
                     yield model
         finally:
             model.train(was_training)
+
+
+def _layer(layer: Layer, states: Sequence[Tensor]) -> int:
+    depth = len(states) - 1
+    number = max(1, round(layer * depth)) if isinstance(layer, float) else layer
+    if not 0 <= number <= depth:
+        raise InputError(
+            "An objective's layer is a number up to the model's depth, or a share of it (0.5).",
+            got=f"{layer}, and the model has {depth} layers",
+            remedy="Set the objective's layer.",
+        )
+    return number
 
 
 def _mark(model: Any) -> str:

@@ -23,7 +23,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,14 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 
-from letheon import processes
+from letheon import processes, registry
 from letheon.adapters import weight_change
 from letheon.data.batch import collate
 from letheon.data.template import Encoded
 from letheon.errors import DivergedError, InputError
-from letheon.objectives.contract import LossTerms, Objective, State, Unit
+from letheon.objectives.contract import LossTerms, Needs, Objective, State, Unit, Views
 from letheon.recipe import Training
+from letheon.stabilisers.contract import Stabiliser
 from letheon.training.checkpoint import (
     Best,
     Checkpoint,
@@ -48,7 +49,7 @@ from letheon.training.checkpoint import (
     scaler_state,
     trained_state,
 )
-from letheon.training.forward import Untouched, answer_views, has_adapter
+from letheon.training.forward import Untouched, answer_views, by_side, has_adapter
 from letheon.training.offload import OffloadedAdamW
 from letheon.training.pairing import Pairing, shards
 from letheon.training.parallel import is_sharded, place, whole, wrap
@@ -65,11 +66,23 @@ _NOT_OURS = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.ME
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded rows of both sides; a side an objective does not need may be empty."""
+    """Encoded rows; what an objective does not need may be empty.
+
+    ``preferred`` has another answer to each question of ``forget``, in its order.
+    """
 
     forget: list[Encoded]
     retain: list[Encoded]
     pad_id: int
+    preferred: list[Encoded] = field(default_factory=list)
+
+    def sides(self, needs: Needs, piece: Piece) -> dict[str, list[Encoded]]:
+        """Return a piece's rows of every side that an objective needs, in the batch's order."""
+        forget, retain = piece
+        found = {"forget": [self.forget[i] for i in forget] if needs.forget else []}
+        found["preferred"] = [self.preferred[i] for i in forget] if needs.preferred else []
+        found["retain"] = [self.retain[i] for i in retain] if needs.retain else []
+        return {side: rows for side, rows in found.items() if getattr(needs, side)}
 
 
 @dataclass(frozen=True)
@@ -134,11 +147,11 @@ def _run(
         place(each, training, accelerator)
     with accelerator.autocast():  # as the model it is compared with: their roundings cancel
         untouched.cache(
-            rows.forget,
+            {"forget": rows.forget, "preferred": rows.preferred},
             pad_id=rows.pad_id,
             # As few at a time as in a step, which is to be the peak of the run's memory.
             batch_size=max(1, pairing.forget // (training.accumulate * accelerator.num_processes)),
-            file=checkpoint and checkpoint.with_name("reference.safetensors"),
+            folder=checkpoint and checkpoint.parent,
         )
     if untouched.holds_copy:
         watch({"event": "note", "text": "the objective needs a second copy of the full model"})
@@ -146,14 +159,8 @@ def _run(
         watch({"event": "note", "text": "one process alone: nothing is sharded"})
 
     _restart_peak()
-    offload = training.offload_optimizer
-    make = OffloadedAdamW if offload else partial(torch.optim.AdamW, fused=True)
-    optimizer: torch.optim.Optimizer = make(
-        [p for p in model.parameters() if p.requires_grad],
-        lr=training.lr,
-        betas=training.betas,
-        weight_decay=training.weight_decay,
-    )
+    optimizer = _optimizer(model, training)
+    stabilisers = _stabilisers(training)
     start, state, best = 0, objective.init(seed), None
     if checkpoint and processes.from_main(checkpoint.is_file()):
         saved = Checkpoint.load(checkpoint)
@@ -161,7 +168,9 @@ def _run(
         start, state, best = saved.step, saved.state, saved.best
     watch({"event": "resume", "step": start, "steps": steps})
     wrapped = wrap(model, accelerator)
-    optimizer = accelerator.prepare_optimizer(optimizer, device_placement=not offload)
+    optimizer = accelerator.prepare_optimizer(
+        optimizer, device_placement=not training.offload_optimizer
+    )
     optimizer.zero_grad()
 
     reason = "steps"
@@ -175,7 +184,7 @@ def _run(
         first = accelerator.process_index * training.accumulate
         every = pieces(rows, pairing.step(step), training.accumulate * accelerator.num_processes)
         own = every[first : first + training.accumulate]
-        counts = _global_counts(rows, pairing.step(step))
+        counts = _global_counts(rows, objective.needs, pairing.step(step))
         shares: dict[str, torch.Tensor] = {}
         for k, piece in enumerate(own):
             last = k == len(own) - 1
@@ -184,9 +193,14 @@ def _run(
                 accelerator.backward(found.total(counts) * accelerator.num_processes)
             for name, share in found.shares(counts).items():
                 shares[name] = shares.get(name, torch.zeros_like(share)) + share
+        for stabiliser in stabilisers:
+            if (penalty := stabiliser.penalty(model)) is not None:
+                accelerator.backward(penalty)
         values = _global_values(shares, accelerator, step)
         grad_norm = _clip(model, training.max_grad_norm, accelerator, step)
         optimizer.step()
+        for stabiliser in stabilisers:
+            stabiliser.project(model)
         optimizer.zero_grad()  # not at the next step: a probe has the gradients' memory
         state = objective.update(state, values)
 
@@ -236,7 +250,7 @@ def pairing_of(
     """Return which rows each step sees; raises InputError when they do not suit the objective."""
     needs = objective.needs
     for side, wanted, have in (
-        ("forget", needs.forget, rows.forget),
+        ("forget", needs.forget_rows, rows.forget),
         ("retain", needs.retain, rows.retain),
     ):
         if wanted and not have:
@@ -248,7 +262,7 @@ def pairing_of(
     pairing = Pairing(
         n_forget=len(rows.forget),
         n_retain=len(rows.retain),
-        forget=training.batch_size if needs.forget else 0,
+        forget=training.batch_size if needs.forget_rows else 0,
         retain=(training.retain_batch_size or training.batch_size) if needs.retain else 0,
         seed=seed,
     )
@@ -285,16 +299,15 @@ def terms(
     accelerator: Accelerator,
 ) -> LossTerms:
     """Run ``model`` once over a piece's rows and return the objective's terms."""
-    needs, (forget, retain) = objective.needs, piece
-    chosen = [*(rows.forget[i] for i in forget), *(rows.retain[i] for i in retain)]
+    needs = objective.needs
+    found = rows.sides(needs, piece)
+    chosen = [row for side in found.values() for row in side]
     batch = collate(chosen, pad_id=rows.pad_id).to(accelerator.device)
+    sizes = {side: len(each) for side, each in found.items()}
     with accelerator.autocast():
-        reference = untouched.reference(batch, forget)
-        both = answer_views(model, batch, hidden=needs.hidden)
-    first, second = both.split(len(forget))
-    return objective.loss(
-        first if needs.forget else None, second if needs.retain else None, reference, state
-    )
+        reference = untouched.reference(batch, sizes, piece[0])
+        views = answer_views(model, batch, hidden=needs.hidden)
+    return objective.loss(Views(**by_side(views, sizes)), reference, state)
 
 
 def accelerator_for(training: Training) -> Accelerator:
@@ -323,15 +336,37 @@ def accelerator_for(training: Training) -> Accelerator:
     return accelerator
 
 
-def _global_counts(rows: Rows, step: tuple[list[int], list[int]]) -> dict[Unit, int]:
+def _optimizer(model: Any, training: Training) -> torch.optim.Optimizer:
+    choice = training.optimizer
+    make = OffloadedAdamW
+    if not training.offload_optimizer:
+        make = registry.make("letheon.optimizers", choice.name, choice.params).make
+    optimizer: torch.optim.Optimizer = make(
+        [p for p in model.parameters() if p.requires_grad],
+        lr=training.lr,
+        betas=training.betas,
+        weight_decay=training.weight_decay,
+    )
+    return optimizer
+
+
+def _stabilisers(training: Training) -> list[Stabiliser]:
+    return [
+        registry.make("letheon.stabilisers", choice.name, choice.params)
+        for choice in training.stabilisers
+    ]
+
+
+def _global_counts(rows: Rows, needs: Needs, step: Piece) -> dict[Unit, int]:
     # Every process knows the whole step, so global counts need no communication.
-    forget = [sum(rows.forget[i].answer) for i in step[0]]
-    retain = [sum(rows.retain[i].answer) for i in step[1]]
+    sides = rows.sides(needs, step)
+    tokens = {side: sum(sum(row.answer) for row in each) for side, each in sides.items()}
     return {
-        "forget_token": sum(forget),
-        "forget_example": len(forget),
-        "retain_token": sum(retain),
-        "retain_example": len(retain),
+        "forget_token": tokens.get("forget", 0),
+        "forget_example": len(step[0]),
+        "retain_token": tokens.get("retain", 0),
+        "retain_example": len(step[1]),
+        "preferred_token": tokens.get("preferred", 0),
     }
 
 
@@ -371,7 +406,7 @@ def _step_event(
     counts: Mapping[Unit, int],
     seconds: float,
 ) -> dict[str, Any]:
-    tokens = counts["forget_token"] + counts["retain_token"]
+    tokens = sum(n for unit, n in counts.items() if unit.endswith("_token"))
     return {
         "event": "step",
         "step": step,
