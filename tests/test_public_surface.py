@@ -44,7 +44,7 @@ SURFACE = {
         "table",
         "verdict",
     ],
-    "letheon.registry": ["load", "make", "names", "summary"],
+    "letheon.registry": ["example", "load", "make", "names", "summary"],
 }
 
 

@@ -113,13 +113,16 @@ class DataSource(_Strict):
 
 
 class Adapter(_Strict):
-    """A low-rank adapter with a bound; ``null`` fields take the adapters' own defaults."""
+    """A low-rank adapter with a bound; ``null`` fields take the adapters' own defaults.
+
+    ``omega`` and ``scale`` may be ``auto``: chosen for each matrix by its own weights.
+    """
 
     bound: str = "sine"
     r: int = Field(16, ge=1)
     alpha: float | None = None
-    omega: float | None = None
-    scale: float | None = None
+    omega: float | Literal["auto"] | None = None
+    scale: float | Literal["auto", "fan_in"] | None = None
     attention: bool = False
     target_modules: list[str] | None = None
 

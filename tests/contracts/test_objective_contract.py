@@ -20,7 +20,9 @@ NAMES = registry.names("letheon.objectives")
 
 
 def _objective(name: str) -> Objective:
-    return registry.load("letheon.objectives", name).OBJECTIVE()
+    params = registry.example("letheon.objectives", name)
+    objective: Objective = registry.make("letheon.objectives", name, params)
+    return objective
 
 
 def _view(seed: int, needs: Needs, lengths: tuple[int, ...] = (3, 1, 4)) -> HeldLogits:

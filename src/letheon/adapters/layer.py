@@ -78,7 +78,9 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
             for store, factor in zip(self._stores(index), pair, strict=True):
                 store[adapter] = nn.Parameter(factor)
         self.changes[adapter] = [
-            config.plain_change() if plain else config.change(matrix.in_features)
+            config.plain_change()
+            if plain
+            else config.change(matrix.in_features, full_name(self.name, matrix))
             for matrix in self.matrices
         ]
         self.keep_weight[adapter] = config.keep_weight
