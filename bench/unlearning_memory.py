@@ -65,7 +65,7 @@ def peak(kind: str, objective: Objective, rows: loop.Rows, **settings: Any) -> i
 
 def ratios_of(kind: str, objectives: Iterable[str]) -> dict[str, float]:
     """Measure every objective on an adapter or on full weights."""
-    rows = loop.Rows(_rows(seed=1), _rows(seed=2), pad_id=0)
+    rows = loop.Rows(_rows(seed=1), _rows(seed=2), 0, _rows(seed=3))
     objective = {name: registry.load("letheon.objectives", name).OBJECTIVE() for name in objectives}
     base = peak(kind, objective[BASELINE], rows)
     print(f"{BASELINE}, {kind}: {base / 2**20:.0f} MiB beside the model", flush=True)

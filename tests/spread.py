@@ -25,7 +25,7 @@ from letheon.training import loop
 from letheon.training.checkpoint import trained_state
 from tiny import tiny_llama, tiny_rows
 
-ROWS = loop.Rows(tiny_rows(10, seed=1), tiny_rows(14, seed=2), pad_id=0)
+ROWS = loop.Rows(tiny_rows(10, seed=1), tiny_rows(14, seed=2), 0, tiny_rows(10, seed=3))
 TRAINING = {"steps": 5, "batch_size": 4, "lr": 1e-3, "max_grad_norm": 1.0, "weights_every": 2}
 
 

@@ -25,21 +25,21 @@ __all__ = [
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from letheon import models, processes
+from letheon import models, preferred, processes
 from letheon import recipe as recipes
 from letheon.data.batch import pad_id
-from letheon.data.example import Corpus
+from letheon.data.example import Corpus, Example
 from letheon.data.template import Template
 from letheon.errors import DataError, MetricError, RecipeError
 from letheon.folder import RunFolder
 from letheon.metrics.records import Records, read
-from letheon.objectives.contract import Answers, Objective
+from letheon.objectives.contract import Objective
 from letheon.outputs import describe, finish, save, write_records, write_texts
 from letheon.parts import adapt, corpus_of, encode, objective_of, texts_of
 from letheon.recipe import ModelSource, Recipe
@@ -52,10 +52,6 @@ from letheon.training.parallel import is_sharded
 _RECORDS = {"validation": "validation.parquet", "scoring": RunFolder.EXAMPLES}
 
 Watch = Callable[[dict[str, Any]], None]
-
-
-def _unsaid(questions: Sequence[str], seed: int) -> list[str]:
-    return list(questions)
 
 
 @dataclass(frozen=True)
@@ -135,9 +131,7 @@ def unlearn(
         return folder
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
-    rows = rows_of(recipe, scorer, objective, _speaker(model, scorer))
-    loop.check(objective, rows, recipe.training, model)
-    scorer.check_lengths(model)
+    rows, other = _spoken(recipe, model, scorer, objective, folder)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     scoring = _known(recipe.gold.scoring, recipe, corpus, home, watch)
     probe = _probe(scorer, target, selection, recipe)
@@ -145,7 +139,9 @@ def unlearn(
     references = {name: each.records("scoring") for name, each in known.items() if each}
     if recipe.evaluation.metrics is not None:
         scorer.scores(references["target"], references.get("gold"))
-    _begin(folder, identity, recipe, corpus, loaded.checksum, references)
+    _begin(folder, identity, recipe, corpus, loaded.checksum, references, other)
+    if other:
+        watch(preferred.note(other))
     seconds = _fit(recipe, model, objective, rows, folder, probe, watch)
     records, texts = scorer.records(model, "scoring", watch)
     model = _to_save(
@@ -176,10 +172,11 @@ def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
     loaded = models.load(target.source)
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
+    rows, _ = _spoken(recipe, model, scorer, objective, None)
     return loop.run(
         model,
         objective,
-        rows_of(recipe, scorer, objective, _speaker(model, scorer)),
+        rows,
         recipe.training,
         seed=recipe.seed,
         probe=_probe(scorer, target, selection, recipe),
@@ -248,6 +245,7 @@ def validate(recipe: Recipe) -> list[str]:
             rows = rows_of(recipe, scorer, objective)
             loop.check(objective, rows, recipe.training, model)
             scorer.check_lengths(model)
+            scorer.check_rows(model, rows.preferred)
             count = sum(p.numel() for p in model.parameters())
             lines.append(f"{name}: {model.config.model_type}, {count:,} parameters")
     return lines
@@ -272,7 +270,7 @@ def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Objective]:
             if source is recipe.model and child.model.make is not None:
                 # Before the target is trained for it.
                 skeleton = adapt(models.skeleton(child.model.make), recipe.adapter, seed=None)
-                loop.check_model(skeleton, recipe.training)
+                loop.check_model(objective, skeleton, recipe.training)
     return corpus_of(recipe.data), objective
 
 
@@ -376,20 +374,18 @@ def scorer_of(recipe: Recipe, tokenizer: Any, corpus: Corpus) -> Scorer:
     return Scorer(tokenizer, template, corpus, recipe.evaluation)
 
 
-def rows_of(
-    recipe: Recipe, scorer: Scorer, objective: Objective, answers: Answers = _unsaid
-) -> loop.Rows:
+def rows_of(recipe: Recipe, scorer: Scorer, objective: Objective) -> loop.Rows:
     """Encode the rows that a run trains on; a ``train`` run has one side.
 
-    ``answers`` lets the untouched model speak, where the objective makes answers of its own of
-    what it says; without it nothing is said, which is enough to check rows or count them.
+    Where the objective has the untouched model speak, nobody does yet: the preferred rows are
+    enough to check or count, and a run puts its own in their place.
     """
     corpus, tokenizer = scorer.corpus, scorer.tokenizer
     forget, retain = corpus.forget, corpus.retain
     if recipe.kind == "train":
         forget, retain = (), tuple(e for role in recipe.train_on for e in getattr(corpus, role))
     encoded = encode(forget, scorer.template, tokenizer)
-    if recipe.training.forget_tokens == "facts":
+    if recipe.training.forget_tokens == "facts" and objective.needs.forget:
         unmarked = sum(not any(row.facts) for row in encoded)
         if unmarked:
             raise DataError(
@@ -399,19 +395,27 @@ def rows_of(
             )
         encoded = [row.only_facts() for row in encoded]
     kept = encode(retain, scorer.template, tokenizer)
-    preferred = objective.prepare(forget, answers, recipe.seed) if objective.needs.preferred else ()
-    other = encode(preferred or (), scorer.template, tokenizer)
-    return loop.Rows(encoded, kept, pad_id(tokenizer), other)
+    other = preferred.made(objective, forget, preferred.unsaid, recipe.seed)
+    return loop.Rows(encoded, kept, pad_id(tokenizer), encode(other, scorer.template, tokenizer))
 
 
-def _speaker(model: Any, scorer: Scorer) -> Answers:
-    """Return what answers questions with ``model`` as it is now, at temperature 1."""
+def _spoken(
+    recipe: Recipe, model: Any, scorer: Scorer, objective: Objective, folder: RunFolder | None
+) -> tuple[loop.Rows, Sequence[Example]]:
+    """Check the run's rows, let ``model`` speak where it must, and return them with what it said.
 
-    def answers(questions: Sequence[str], seed: int) -> list[str]:
-        model.to(processes.device())
-        return scorer.answers(model, questions, seed=seed)
-
-    return answers
+    What ``folder`` has of an earlier start is not said again.
+    """
+    rows = rows_of(recipe, scorer, objective)
+    loop.check(objective, rows, recipe.training, model)
+    scorer.check_lengths(model)
+    forget = scorer.corpus.forget
+    other = preferred.kept(folder, forget) if folder and objective.needs.preferred else None
+    if other is None:
+        other = preferred.made(objective, forget, scorer.speaker(model), recipe.seed)
+    rows = replace(rows, preferred=encode(other, scorer.template, scorer.tokenizer))
+    scorer.check_rows(model, rows.preferred)
+    return rows, other
 
 
 def _begin(
@@ -421,13 +425,18 @@ def _begin(
     corpus: Corpus,
     checksum: str,
     references: Mapping[str, Records] = MappingProxyType({}),
+    other: Sequence[Example] = (),
 ) -> None:
     def write() -> None:
-        folder.claim(identity)
+        resumed = folder.claim(identity)
         folder.write_text(RunFolder.RECIPE, recipes.dump(recipe))
         folder.write_json(RunFolder.ENVIRONMENT, describe(recipe, corpus, checksum))
         for name, reference in references.items():
             write_records(folder, f"reference/{name}.parquet", reference)
+        if other:
+            preferred.write(folder, other)
+        if other and not resumed:
+            folder.append_progress(preferred.note(other))
 
     processes.on_main(write)
 

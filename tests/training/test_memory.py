@@ -14,7 +14,7 @@ from letheon.recipe import Training
 from letheon.training import loop
 from tiny import tiny_llama, tiny_rows
 
-ROWS = loop.Rows(tiny_rows(64, seed=1), tiny_rows(64, seed=2), pad_id=0)
+ROWS = loop.Rows(tiny_rows(64, seed=1), tiny_rows(64, seed=2), 0, tiny_rows(64, seed=3))
 OBJECTIVES = registry.names("letheon.objectives")
 
 

@@ -49,7 +49,13 @@ from letheon.training.checkpoint import (
     scaler_state,
     trained_state,
 )
-from letheon.training.forward import Untouched, answer_views, by_side, has_adapter
+from letheon.training.forward import (
+    Untouched,
+    answer_views,
+    by_side,
+    has_adapter,
+    layer_number,
+)
 from letheon.training.offload import OffloadedAdamW
 from letheon.training.pairing import Pairing, shards
 from letheon.training.parallel import is_sharded, place, whole, wrap
@@ -235,11 +241,13 @@ def _run(
 def check(objective: Objective, rows: Rows, training: Training, model: Any) -> None:
     """Raise InputError when ``run`` would refuse these rows or settings, or them for ``model``."""
     pairing_of(objective, rows, training, accelerator_for(training).num_processes, 0)
-    check_model(model, training)
+    check_model(objective, model, training)
 
 
-def check_model(model: Any, training: Training) -> None:
+def check_model(objective: Objective, model: Any, training: Training) -> None:
     """Raise InputError when ``run`` would refuse these settings for ``model``, weights or none."""
+    for layer in objective.needs.hidden:
+        layer_number(layer, model.config.get_text_config().num_hidden_layers)
     with recomputing(model, training):
         pass
 
@@ -252,6 +260,7 @@ def pairing_of(
     for side, wanted, have in (
         ("forget", needs.forget_rows, rows.forget),
         ("retain", needs.retain, rows.retain),
+        ("preferred", needs.preferred, rows.preferred),
     ):
         if wanted and not have:
             raise InputError(
@@ -259,6 +268,12 @@ def pairing_of(
                 got="none",
                 remedy=f"Give data with a {side} side, or another objective.",
             )
+    if needs.preferred and len(rows.preferred) != len(rows.forget):
+        raise InputError(
+            "There is one preferred answer to each forget question.",
+            got=f"{len(rows.preferred)} for {len(rows.forget)} questions",
+            remedy="Give the loop as many rows of both.",
+        )
     pairing = Pairing(
         n_forget=len(rows.forget),
         n_retain=len(rows.retain),
