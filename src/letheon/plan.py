@@ -213,7 +213,7 @@ def show(found: Plan, name: str, console: Console) -> None:
     lines = [
         ("weights", memory.weights, f"{found.parameters:,} parameters"),
         ("adapter", memory.adapter, ""),
-        ("optimizer", memory.optimizer, "AdamW: two moments of what trains"),
+        ("optimizer", memory.optimizer, "two averages of what trains"),
         ("gradients", memory.gradients, ""),
         ("activations", memory.activations, f"largest piece: {rows} rows of {tokens} tokens"),
         ("workspace", memory.workspace, "what a step takes and gives back"),

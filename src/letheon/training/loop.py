@@ -240,6 +240,8 @@ def check(objective: Objective, rows: Rows, training: Training, model: Any) -> N
 
 def check_model(model: Any, training: Training) -> None:
     """Raise InputError when ``run`` would refuse these settings for ``model``, weights or none."""
+    _optimizer_of([torch.zeros(1)], training)
+    _stabilisers(training)
     with recomputing(model, training):
         pass
 
@@ -337,12 +339,16 @@ def accelerator_for(training: Training) -> Accelerator:
 
 
 def _optimizer(model: Any, training: Training) -> torch.optim.Optimizer:
+    return _optimizer_of([p for p in model.parameters() if p.requires_grad], training)
+
+
+def _optimizer_of(params: list[torch.Tensor], training: Training) -> torch.optim.Optimizer:
     choice = training.optimizer
     make = OffloadedAdamW
     if not training.offload_optimizer:
         make = registry.make("letheon.optimizers", choice.name, choice.params).make
     optimizer: torch.optim.Optimizer = make(
-        [p for p in model.parameters() if p.requires_grad],
+        params,
         lr=training.lr,
         betas=training.betas,
         weight_decay=training.weight_decay,
