@@ -33,19 +33,22 @@ from typing import Any
 
 from letheon import models, processes
 from letheon import recipe as recipes
+from letheon.adapters.arithmetic import gains, set_gain
 from letheon.data.batch import pad_id
 from letheon.data.example import Corpus
 from letheon.data.template import Template
 from letheon.errors import DataError, MetricError, RecipeError
 from letheon.folder import RunFolder
 from letheon.metrics.records import Records, read
-from letheon.objectives.contract import Answers, Objective
+from letheon.objectives.contract import Answers
 from letheon.outputs import describe, finish, save, write_records, write_texts
-from letheon.parts import adapt, corpus_of, encode, objective_of, texts_of
+from letheon.parts import adapt, corpus_of, encode, texts_of
+from letheon.procedures.contract import Procedure, Setting, method_of
 from letheon.recipe import ModelSource, Recipe
 from letheon.scoring import Scorer, check_metrics, check_rules
 from letheon.training import loop
 from letheon.training.checkpoint import load_trained, trained_state
+from letheon.training.forward import has_adapter
 from letheon.training.parallel import is_sharded
 
 # Where a trained model keeps its records, by paraphrase set.
@@ -74,7 +77,7 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     written, DivergedError or StorageError at run time.
     """
     watch = processes.only_main(watch)
-    corpus, objective = _checked(recipe, "train")
+    corpus, method = _checked(recipe, "train")
     folder = RunFolder(out)
     folder.check_free()
     loaded = _made_or_loaded(recipe, corpus)
@@ -82,11 +85,11 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     if processes.on_main(lambda: folder.finished(identity)):
         return folder
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
-    rows = rows_of(recipe, scorer, objective)
-    loop.check(objective, rows, recipe.training, loaded.model)
+    rows = rows_of(recipe, scorer, method)
+    method.check(rows, recipe.training, loaded.model)
     scorer.check_lengths(loaded.model)
     _begin(folder, identity, recipe, corpus, loaded.checksum)
-    seconds = _fit(recipe, loaded.model, objective, rows, folder, None, watch)
+    seconds = _fit(recipe, loaded.model, method, rows, folder, None, watch)
     records, texts = scorer.records(loaded.model, "scoring", watch)
     validation, _ = scorer.records(loaded.model, "validation", watch, spoken=records)
     model = _to_save(loaded.model, lambda: _made_or_loaded(recipe, corpus).model)
@@ -124,7 +127,7 @@ def unlearn(
     """
     home = home or out.parent
     watch = processes.only_main(watch)
-    corpus, objective = _checked(recipe, "unlearn")
+    corpus, method = _checked(recipe, "unlearn")
     folder = RunFolder(out)
     folder.check_free()
     target = _known(recipe.model, recipe, corpus, home, watch)
@@ -135,8 +138,8 @@ def unlearn(
         return folder
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
-    rows = rows_of(recipe, scorer, objective, _speaker(model, scorer))
-    loop.check(objective, rows, recipe.training, model)
+    rows = rows_of(recipe, scorer, method, _speaker(model, scorer))
+    method.check(rows, recipe.training, model)
     scorer.check_lengths(model)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     scoring = _known(recipe.gold.scoring, recipe, corpus, home, watch)
@@ -146,7 +149,7 @@ def unlearn(
     if recipe.evaluation.metrics is not None:
         scorer.scores(references["target"], references.get("gold"))
     _begin(folder, identity, recipe, corpus, loaded.checksum, references)
-    seconds = _fit(recipe, model, objective, rows, folder, probe, watch)
+    seconds = _fit(recipe, model, method, rows, folder, probe, watch)
     records, texts = scorer.records(model, "scoring", watch)
     model = _to_save(
         model, lambda: adapt(models.load(target.source).model, recipe.adapter, seed=recipe.seed)
@@ -169,22 +172,21 @@ def unlearn(
 
 def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
     """Unlearn without writing a run folder: for searches that need only the probe's scores."""
-    corpus, objective = _checked(recipe, "unlearn")
+    corpus, method = _checked(recipe, "unlearn")
     target = _known(recipe.model, recipe, corpus, home, watch)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     assert target is not None
     loaded = models.load(target.source)
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
-    return loop.run(
-        model,
-        objective,
-        rows_of(recipe, scorer, objective, _speaker(model, scorer)),
-        recipe.training,
+    setting = Setting(
+        rows=rows_of(recipe, scorer, method, _speaker(model, scorer)),
+        training=recipe.training,
         seed=recipe.seed,
         probe=_probe(scorer, target, selection, recipe),
         watch=watch,
     )
+    return method.run(model, setting)
 
 
 def evaluate(
@@ -228,11 +230,11 @@ def validate(recipe: Recipe) -> list[str]:
 
     Raises what ``train`` or ``unlearn`` would raise before their first step.
     """
-    corpus, objective = _checked(recipe, recipe.kind)
+    corpus, method = _checked(recipe, recipe.kind)
     lines = [
         f"data: {corpus.name} {corpus.version}, {len(corpus.forget)} forget and "
         f"{len(corpus.retain)} retain rows",
-        f"objective: {objective}",
+        method.words,
     ]
     sources = {"model": recipe.model, "gold.selection": recipe.gold.selection}
     sources["gold.scoring"] = recipe.gold.scoring
@@ -245,16 +247,16 @@ def validate(recipe: Recipe) -> list[str]:
             loaded = _made_or_loaded(recipe.model_copy(update={"model": source}), corpus)
             scorer = scorer_of(recipe, loaded.tokenizer, corpus)
             model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
-            rows = rows_of(recipe, scorer, objective)
-            loop.check(objective, rows, recipe.training, model)
+            rows = rows_of(recipe, scorer, method)
+            method.check(rows, recipe.training, model)
             scorer.check_lengths(model)
             count = sum(p.numel() for p in model.parameters())
             lines.append(f"{name}: {model.config.model_type}, {count:,} parameters")
     return lines
 
 
-def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Objective]:
-    """Check what needs no model; return the corpus and the objective."""
+def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Procedure]:
+    """Check what needs no model; return the corpus and what is done with it."""
     if recipe.kind != kind:
         raise RecipeError(
             f"letheon {kind} runs recipes of kind {kind}.",
@@ -265,7 +267,7 @@ def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Objective]:
     Template(recipe.template)
     check_metrics(recipe.evaluation)
     check_rules(recipe.training, recipe.gold.selection is not None)
-    objective = objective_of(recipe.objective)
+    method = method_of(recipe)
     for source in (recipe.model, recipe.gold.selection, recipe.gold.scoring):
         if source is not None and source.recipe is not None:
             child = child_of(source, recipe)
@@ -273,7 +275,7 @@ def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Objective]:
                 # Before the target is trained for it.
                 skeleton = adapt(models.skeleton(child.model.make), recipe.adapter, seed=None)
                 loop.check_model(skeleton, recipe.training)
-    return corpus_of(recipe.data), objective
+    return corpus_of(recipe.data), method
 
 
 def _known(
@@ -377,11 +379,11 @@ def scorer_of(recipe: Recipe, tokenizer: Any, corpus: Corpus) -> Scorer:
 
 
 def rows_of(
-    recipe: Recipe, scorer: Scorer, objective: Objective, answers: Answers = _unsaid
+    recipe: Recipe, scorer: Scorer, method: Procedure, answers: Answers = _unsaid
 ) -> loop.Rows:
     """Encode the rows that a run trains on; a ``train`` run has one side.
 
-    ``answers`` lets the untouched model speak, where the objective makes answers of its own of
+    ``answers`` lets the untouched model speak, where the method makes answers of its own of
     what it says; without it nothing is said, which is enough to check rows or count them.
     """
     corpus, tokenizer = scorer.corpus, scorer.tokenizer
@@ -399,7 +401,7 @@ def rows_of(
             )
         encoded = [row.only_facts() for row in encoded]
     kept = encode(retain, scorer.template, tokenizer)
-    preferred = objective.prepare(forget, answers, recipe.seed) if objective.needs.preferred else ()
+    preferred = method.prepare(forget, answers, recipe.seed) if method.needs.preferred else ()
     other = encode(preferred or (), scorer.template, tokenizer)
     return loop.Rows(encoded, kept, pad_id(tokenizer), other)
 
@@ -444,20 +446,21 @@ def _to_save(model: Any, again: Callable[[], Any]) -> Any:
         return None
     fresh = again()
     load_trained(fresh, trained)
+    if has_adapter(model):
+        set_gain(fresh, gains(model)["default"])
     return fresh
 
 
 def _fit(
     recipe: Recipe,
     model: Any,
-    objective: Objective,
+    method: Procedure,
     rows: loop.Rows,
     folder: RunFolder,
     probe: loop.Probe | None,
     watch: Watch,
 ) -> float:
-    """Run the loop; returns its seconds over all resumes."""
-    checkpoint = folder.at(RunFolder.CHECKPOINTS) / "last.pt"
+    """Run the method; returns its seconds over all resumes."""
     began = time.perf_counter()
 
     def note(event: dict[str, Any]) -> None:
@@ -470,16 +473,15 @@ def _fit(
             folder.append_progress(event)
         watch(event)
 
-    outcome = loop.run(
-        model,
-        objective,
-        rows,
-        recipe.training,
+    setting = Setting(
+        rows=rows,
+        training=recipe.training,
         seed=recipe.seed,
         probe=probe,
         watch=note,
-        checkpoint=checkpoint,
+        folder=folder.at(RunFolder.CHECKPOINTS),
     )
+    outcome = method.run(model, setting)
     seconds = time.perf_counter() - began
     note({"event": "phase", "name": "training", "seconds": round(seconds, 2)})
     note({"event": "kept", "step": outcome.kept, "scores": dict(outcome.scores)})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["BoundedLoraConfig", "Keep"]
+__all__ = ["BoundedLoraConfig", "Keep", "check_gain"]
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -25,17 +26,17 @@ def _help(text: str) -> dict[str, str]:
 
 @dataclass
 class BoundedLoraConfig(PeftConfig):
-    """Settings of ``W + (lora_alpha / r) * scale * phi(omega * B A)``, phi elementwise.
+    """Settings of ``W + gain * (lora_alpha / r) * scale * phi(omega * B A)``, phi elementwise.
 
     ``A [r, in]`` starts kaiming-uniform, ``B [out, r]`` zero; every expert of a mixture has its
     own. Entries of the change stay within ``(lora_alpha / r) * scale * sup|phi|``. Defaults:
     ``lora_alpha = 2 r``; for a bounded function omega 100 and ``scale = "fan_in"``, which is
     ``1 / sqrt(in)`` (Sine-LoRA, arXiv 2403.19243); for ``identity`` omega 1 and scale 1, which is
     plain LoRA to the last bit. Unset values are filled in, so that a saved config says what was
-    used.
+    used. The ``gain`` is 1 while an adapter trains; arithmetic on a whole adapter sets it.
 
     Raises:
-        ModelError: an unknown bound, or a number that is not positive.
+        ModelError: an unknown bound, a number that is not positive, a gain that is zero.
     """
 
     r: int = field(default=16, metadata=_help("rank"))
@@ -44,6 +45,9 @@ class BoundedLoraConfig(PeftConfig):
     omega: float | None = field(default=None, metadata=_help("frequency inside the function"))
     scale: float | str | None = field(
         default=None, metadata=_help("factor outside the function: a number, or 'fan_in'")
+    )
+    gain: float = field(
+        default=1.0, metadata=_help("how often the change counts; negative subtracts it")
     )
     target_modules: list[str] | str | None = field(
         default=None,
@@ -94,14 +98,16 @@ class BoundedLoraConfig(PeftConfig):
         assert self.omega is not None
         factor = in_features**-0.5 if isinstance(self.scale, str) else self.scale
         assert factor is not None
+        factor *= self.gain
         return Change(bounds.get(self.bound), self.omega, self.lora_alpha / self.r * factor)
 
     def plain_change(self) -> Change:
         """Return the plain LoRA that attention layers get."""
         assert self.lora_alpha is not None
-        return Change(bounds.get("identity"), 1.0, self.lora_alpha / self.r)
+        return Change(bounds.get("identity"), 1.0, self.lora_alpha / self.r * self.gain)
 
     def _check(self) -> None:
+        check_gain(self.gain)
         for name in ("r", "lora_alpha", "omega", "scale"):
             value = getattr(self, name)
             if isinstance(value, str) and name == "scale":
@@ -117,3 +123,13 @@ class BoundedLoraConfig(PeftConfig):
                 got=self.keep_weight,
                 remedy=nearest(self.keep_weight, get_args(Keep)),
             )
+
+
+def check_gain(gain: float) -> None:
+    """Raise ModelError for a gain that is zero, which cannot be scaled again, or not finite."""
+    if gain == 0 or not math.isfinite(gain):
+        raise ModelError(
+            "An adapter's gain is a finite number other than 0.",
+            got=gain,
+            remedy="Delete or disable an adapter that is not to count.",
+        )
