@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from letheon import compare, ui
+from letheon import compare, registry, ui
 from letheon.errors import InputError, nearest
 from letheon.folder import RunFolder
 
@@ -84,6 +84,22 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
+def _procedures() -> list[str]:
+    """Name the procedures: ``--methods`` may ask for any, with settings that nobody searched."""
+    return registry.names("letheon.procedures")
+
+
+def _settings(name: str) -> dict[str, Any]:
+    if name in METHODS:
+        return METHODS[name]
+    return {
+        "objective": None,
+        "procedure": {"name": name},
+        "adapter": {"bound": "sine"},
+        "training": {"lr": 2e-3},
+    }
+
+
 def recipes(seed: int, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return the demo's recipes by name: ``target``, ``gold`` and the methods."""
     data = {"benchmark": "people", "params": {"seed": seed}}
@@ -120,8 +136,8 @@ def recipes(seed: int, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
                 "selection": {"recipe": "gold.yaml", "seed": seed * 10 + 1},
                 "scoring": {"recipe": "gold.yaml", "seed": seed * 10 + 2},
             },
-            **METHODS[name],
-            "training": {**_UNLEARNING, **METHODS[name]["training"]},
+            **_settings(name),
+            "training": {**_UNLEARNING, **_settings(name)["training"]},
             **common,
         }
         for name in methods
@@ -137,10 +153,9 @@ def run(*, seed: int, out: Path, methods: Sequence[str] | None = None) -> dict[s
     """
     chosen = list(methods or METHODS)
     for name in chosen:
-        if name not in METHODS:
-            raise InputError(
-                "The demo knows these methods.", got=name, remedy=nearest(name, METHODS)
-            )
+        if name not in METHODS and name not in _procedures():
+            valid = [*METHODS, *_procedures()]
+            raise InputError("The demo knows these methods.", got=name, remedy=nearest(name, valid))
     RunFolder(out).claim(f"demo, seed {seed}, {','.join(chosen)}")
     places = _write_recipes(out / "recipes", recipes(seed, chosen))
     phases: list[dict[str, Any]] = []

@@ -59,13 +59,15 @@ _CUT: dict[Device, blocks.Blocks] = {
 class Task:
     """What a run does with a model: its objective, its rows, the rows that are evaluated.
 
-    ``prompt`` is the length of the longest prompt that is answered, in tokens.
+    ``prompt`` is the length of the longest prompt that is answered, in tokens; ``copies`` says how
+    many more of the parameters that train are in CPU memory, of a model without adapter.
     """
 
     objective: Objective
     rows: loop.Rows
     evaluated: Sequence[Encoded]
     prompt: int
+    copies: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +130,8 @@ def forecast(
         sizes = _Sizes.of(model, recipe, processes, on, weights=weights, adapter=extra)
         untouched = Untouched(model, task.objective.needs)
         weights = sizes.weights * (2 if untouched.holds_copy else 1)
+        if on == "cpu" and recipe.adapter is None:
+            weights += task.copies * sum(_bytes(p) for p in model.parameters() if p.requires_grad)
         untouched.cache(
             {"forget": rows.forget, "preferred": rows.preferred},
             pad_id=rows.pad_id,

@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-__all__ = ["FILE", "kept", "made", "note", "unsaid", "write"]
+__all__ = ["FILE", "Method", "kept", "made", "note", "unsaid", "write"]
 
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from letheon import processes
 from letheon.data.example import Example
 from letheon.errors import FolderError
 from letheon.folder import RunFolder
-from letheon.objectives.contract import Answers, Objective
+from letheon.objectives.contract import Answers, Needs
 from letheon.objectives.other_answers import REFUSALS
 
 # One JSON object a line: ``id``, ``question``, ``answer``.
 FILE = f"{RunFolder.PRIVATE}/preferred.jsonl"
 
 
+class Method(Protocol):
+    """What prefers answers: an objective, or a procedure made of some."""
+
+    @property
+    def needs(self) -> Needs:
+        """Which rows a run must prepare."""
+        ...
+
+    def prepare(
+        self, examples: Sequence[Example], answers: Answers, seed: int
+    ) -> Sequence[Example] | None:
+        """Return the examples with the preferred answers."""
+        ...
+
+
 def made(
-    objective: Objective, examples: Sequence[Example], answers: Answers, seed: int
+    method: Method, examples: Sequence[Example], answers: Answers, seed: int
 ) -> Sequence[Example]:
-    """Return the forget ``examples`` with the answers that ``objective`` prefers; () if none.
+    """Return the forget ``examples`` with the answers that ``method`` prefers; () if none.
 
     Of several processes the main one alone lets the model speak, and all go by what it said.
     """
-    if not objective.needs.preferred:
+    if not method.needs.preferred:
         return ()
-    return processes.on_main(lambda: objective.prepare(examples, answers, seed) or ())
+    return processes.on_main(lambda: method.prepare(examples, answers, seed) or ())
 
 
 def kept(folder: RunFolder, examples: Sequence[Example]) -> Sequence[Example] | None:

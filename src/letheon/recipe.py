@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from letheon.errors import RecipeError, nearest
 
@@ -232,7 +232,10 @@ class Gold(_Strict):
 
 
 class Recipe(_Strict):
-    """One run: ``kind: train`` makes a target or gold model, ``kind: unlearn`` makes it forget."""
+    """One run: ``kind: train`` makes a target or gold model, ``kind: unlearn`` makes it forget.
+
+    An unlearn recipe names an ``objective`` for the common loop, or a ``procedure``.
+    """
 
     kind: Literal["train", "unlearn"]
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -243,17 +246,31 @@ class Recipe(_Strict):
     train_on: tuple[Role, ...] = ("forget", "retain", "background")
     adapter: Adapter | None = None
     objective: Choice = Choice(name="finetune")
+    procedure: Choice | None = None
     training: Training
     gold: Gold = Gold()
     evaluation: Evaluation = Evaluation()
     merged: bool = True
 
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return Choice(name="finetune") if value is None else value
+
+    @property
+    def method(self) -> str:
+        """The name of the procedure or objective."""
+        return (self.procedure or self.objective).name
+
     @model_validator(mode="after")
     def _coherent(self) -> Recipe:
         if self.kind == "train" and self.objective.name != "finetune":
             raise ValueError("a train recipe's objective is finetune")
-        if self.kind == "unlearn" and self.objective.name == "finetune":
+        objective = self.objective.name != "finetune"
+        if self.kind == "unlearn" and not objective and self.procedure is None:
             raise ValueError("an unlearn recipe needs an objective, for example npo")
+        if self.kind == "unlearn" and objective and self.procedure is not None:
+            raise ValueError("a recipe has a procedure or an objective: set objective to null")
         if idle := [key for key, used in self._idle().items() if used]:
             raise ValueError(f"a recipe of kind {self.kind} does not use {', '.join(idle)}")
         unusable = "recipe" if self.kind == "train" else "make"
@@ -273,6 +290,7 @@ class Recipe(_Strict):
         loop = self.training
         return {
             "adapter": self.adapter is not None,
+            "procedure": self.procedure is not None,
             "model.quantise": self.model.quantise is not None,
             "gold": self.gold != Gold(),
             "training.forget_tokens": loop.forget_tokens != "answer",
@@ -421,6 +439,7 @@ _LATER: Mapping[str, Any] = {
     "offload_optimizer": False,
     "optimizer": {"name": "adamw", "params": {}},
     "stabilisers": [],
+    "procedure": None,
 }
 
 

@@ -33,19 +33,21 @@ from typing import Any
 
 from letheon import models, preferred, processes
 from letheon import recipe as recipes
+from letheon.adapters.arithmetic import gains, set_gain
 from letheon.data.batch import pad_id
 from letheon.data.example import Corpus, Example
 from letheon.data.template import Template
 from letheon.errors import DataError, MetricError, RecipeError
 from letheon.folder import RunFolder
 from letheon.metrics.records import Records, read
-from letheon.objectives.contract import Objective
 from letheon.outputs import describe, finish, save, write_records, write_texts
-from letheon.parts import adapt, corpus_of, encode, objective_of, texts_of
+from letheon.parts import adapt, corpus_of, encode, texts_of
+from letheon.procedures.contract import Procedure, Setting, method_of
 from letheon.recipe import ModelSource, Recipe
 from letheon.scoring import Scorer, check_metrics, check_rules
 from letheon.training import loop
 from letheon.training.checkpoint import load_trained, trained_state
+from letheon.training.forward import has_adapter
 from letheon.training.parallel import is_sharded
 
 # Where a trained model keeps its records, by paraphrase set.
@@ -70,7 +72,7 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     written, DivergedError or StorageError at run time.
     """
     watch = processes.only_main(watch)
-    corpus, objective = _checked(recipe, "train")
+    corpus, method = _checked(recipe, "train")
     folder = RunFolder(out)
     folder.check_free()
     loaded = _made_or_loaded(recipe, corpus)
@@ -78,11 +80,11 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     if processes.on_main(lambda: folder.finished(identity)):
         return folder
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
-    rows = rows_of(recipe, scorer, objective)
-    loop.check(objective, rows, recipe.training, loaded.model)
+    rows = rows_of(recipe, scorer, method)
+    method.check(rows, recipe.training, loaded.model)
     scorer.check_lengths(loaded.model)
     _begin(folder, identity, recipe, corpus, loaded.checksum)
-    seconds = _fit(recipe, loaded.model, objective, rows, folder, None, watch)
+    seconds = _fit(recipe, loaded.model, method, rows, folder, None, watch)
     records, texts = scorer.records(loaded.model, "scoring", watch)
     validation, _ = scorer.records(loaded.model, "validation", watch, spoken=records)
     model = _to_save(loaded.model, lambda: _made_or_loaded(recipe, corpus).model)
@@ -120,7 +122,7 @@ def unlearn(
     """
     home = home or out.parent
     watch = processes.only_main(watch)
-    corpus, objective = _checked(recipe, "unlearn")
+    corpus, method = _checked(recipe, "unlearn")
     folder = RunFolder(out)
     folder.check_free()
     target = _known(recipe.model, recipe, corpus, home, watch)
@@ -131,7 +133,7 @@ def unlearn(
         return folder
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
-    rows, other = _spoken(recipe, model, scorer, objective, folder)
+    rows, other = _spoken(recipe, model, scorer, method, folder)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     scoring = _known(recipe.gold.scoring, recipe, corpus, home, watch)
     probe = _probe(scorer, target, selection, recipe)
@@ -142,7 +144,7 @@ def unlearn(
     _begin(folder, identity, recipe, corpus, loaded.checksum, references, other)
     if other:
         watch(preferred.note(other))
-    seconds = _fit(recipe, model, objective, rows, folder, probe, watch)
+    seconds = _fit(recipe, model, method, rows, folder, probe, watch)
     records, texts = scorer.records(model, "scoring", watch)
     model = _to_save(
         model, lambda: adapt(models.load(target.source).model, recipe.adapter, seed=recipe.seed)
@@ -165,23 +167,22 @@ def unlearn(
 
 def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
     """Unlearn without writing a run folder: for searches that need only the probe's scores."""
-    corpus, objective = _checked(recipe, "unlearn")
+    corpus, method = _checked(recipe, "unlearn")
     target = _known(recipe.model, recipe, corpus, home, watch)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     assert target is not None
     loaded = models.load(target.source)
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
-    rows, _ = _spoken(recipe, model, scorer, objective, None)
-    return loop.run(
-        model,
-        objective,
-        rows,
-        recipe.training,
+    rows, _ = _spoken(recipe, model, scorer, method, None)
+    setting = Setting(
+        rows=rows,
+        training=recipe.training,
         seed=recipe.seed,
         probe=_probe(scorer, target, selection, recipe),
         watch=watch,
     )
+    return method.run(model, setting)
 
 
 def evaluate(
@@ -225,11 +226,11 @@ def validate(recipe: Recipe) -> list[str]:
 
     Raises what ``train`` or ``unlearn`` would raise before their first step.
     """
-    corpus, objective = _checked(recipe, recipe.kind)
+    corpus, method = _checked(recipe, recipe.kind)
     lines = [
         f"data: {corpus.name} {corpus.version}, {len(corpus.forget)} forget and "
         f"{len(corpus.retain)} retain rows",
-        f"objective: {objective}",
+        method.words,
     ]
     sources = {"model": recipe.model, "gold.selection": recipe.gold.selection}
     sources["gold.scoring"] = recipe.gold.scoring
@@ -242,8 +243,8 @@ def validate(recipe: Recipe) -> list[str]:
             loaded = _made_or_loaded(recipe.model_copy(update={"model": source}), corpus)
             scorer = scorer_of(recipe, loaded.tokenizer, corpus)
             model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
-            rows = rows_of(recipe, scorer, objective)
-            loop.check(objective, rows, recipe.training, model)
+            rows = rows_of(recipe, scorer, method)
+            method.check(rows, recipe.training, model)
             scorer.check_lengths(model)
             scorer.check_rows(model, rows.preferred)
             count = sum(p.numel() for p in model.parameters())
@@ -251,8 +252,8 @@ def validate(recipe: Recipe) -> list[str]:
     return lines
 
 
-def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Objective]:
-    """Check what needs no model; return the corpus and the objective."""
+def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Procedure]:
+    """Check what needs no model; return the corpus and what is done with it."""
     if recipe.kind != kind:
         raise RecipeError(
             f"letheon {kind} runs recipes of kind {kind}.",
@@ -263,15 +264,15 @@ def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Objective]:
     Template(recipe.template)
     check_metrics(recipe.evaluation)
     check_rules(recipe.training, recipe.gold.selection is not None)
-    objective = objective_of(recipe.objective)
+    method = method_of(recipe)
     for source in (recipe.model, recipe.gold.selection, recipe.gold.scoring):
         if source is not None and source.recipe is not None:
             child = child_of(source, recipe)
             if source is recipe.model and child.model.make is not None:
                 # Before the target is trained for it.
                 skeleton = adapt(models.skeleton(child.model.make), recipe.adapter, seed=None)
-                loop.check_model(objective, skeleton, recipe.training)
-    return corpus_of(recipe.data), objective
+                loop.check_model(method.needs, skeleton, recipe.training)
+    return corpus_of(recipe.data), method
 
 
 def _known(
@@ -374,10 +375,10 @@ def scorer_of(recipe: Recipe, tokenizer: Any, corpus: Corpus) -> Scorer:
     return Scorer(tokenizer, template, corpus, recipe.evaluation)
 
 
-def rows_of(recipe: Recipe, scorer: Scorer, objective: Objective) -> loop.Rows:
+def rows_of(recipe: Recipe, scorer: Scorer, method: Procedure) -> loop.Rows:
     """Encode the rows that a run trains on; a ``train`` run has one side.
 
-    Where the objective has the untouched model speak, nobody does yet: the preferred rows are
+    Where the method has the untouched model speak, nobody does yet: the preferred rows are
     enough to check or count, and a run puts its own in their place.
     """
     corpus, tokenizer = scorer.corpus, scorer.tokenizer
@@ -385,7 +386,7 @@ def rows_of(recipe: Recipe, scorer: Scorer, objective: Objective) -> loop.Rows:
     if recipe.kind == "train":
         forget, retain = (), tuple(e for role in recipe.train_on for e in getattr(corpus, role))
     encoded = encode(forget, scorer.template, tokenizer)
-    if recipe.training.forget_tokens == "facts" and objective.needs.forget:
+    if recipe.training.forget_tokens == "facts" and method.needs.forget:
         unmarked = sum(not any(row.facts) for row in encoded)
         if unmarked:
             raise DataError(
@@ -395,24 +396,24 @@ def rows_of(recipe: Recipe, scorer: Scorer, objective: Objective) -> loop.Rows:
             )
         encoded = [row.only_facts() for row in encoded]
     kept = encode(retain, scorer.template, tokenizer)
-    other = preferred.made(objective, forget, preferred.unsaid, recipe.seed)
+    other = preferred.made(method, forget, preferred.unsaid, recipe.seed)
     return loop.Rows(encoded, kept, pad_id(tokenizer), encode(other, scorer.template, tokenizer))
 
 
 def _spoken(
-    recipe: Recipe, model: Any, scorer: Scorer, objective: Objective, folder: RunFolder | None
+    recipe: Recipe, model: Any, scorer: Scorer, method: Procedure, folder: RunFolder | None
 ) -> tuple[loop.Rows, Sequence[Example]]:
     """Check the run's rows, let ``model`` speak where it must, and return them with what it said.
 
     What ``folder`` has of an earlier start is not said again.
     """
-    rows = rows_of(recipe, scorer, objective)
-    loop.check(objective, rows, recipe.training, model)
+    rows = rows_of(recipe, scorer, method)
+    method.check(rows, recipe.training, model)
     scorer.check_lengths(model)
     forget = scorer.corpus.forget
-    other = preferred.kept(folder, forget) if folder and objective.needs.preferred else None
+    other = preferred.kept(folder, forget) if folder and method.needs.preferred else None
     if other is None:
-        other = preferred.made(objective, forget, scorer.speaker(model), recipe.seed)
+        other = preferred.made(method, forget, scorer.speaker(model), recipe.seed)
     rows = replace(rows, preferred=encode(other, scorer.template, scorer.tokenizer))
     scorer.check_rows(model, rows.preferred)
     return rows, other
@@ -453,20 +454,21 @@ def _to_save(model: Any, again: Callable[[], Any]) -> Any:
         return None
     fresh = again()
     load_trained(fresh, trained)
+    if has_adapter(model):
+        set_gain(fresh, gains(model)["default"])
     return fresh
 
 
 def _fit(
     recipe: Recipe,
     model: Any,
-    objective: Objective,
+    method: Procedure,
     rows: loop.Rows,
     folder: RunFolder,
     probe: loop.Probe | None,
     watch: Watch,
 ) -> float:
-    """Run the loop; returns its seconds over all resumes."""
-    checkpoint = folder.at(RunFolder.CHECKPOINTS) / "last.pt"
+    """Run the method; returns its seconds over all resumes."""
     began = time.perf_counter()
 
     def note(event: dict[str, Any]) -> None:
@@ -479,16 +481,15 @@ def _fit(
             folder.append_progress(event)
         watch(event)
 
-    outcome = loop.run(
-        model,
-        objective,
-        rows,
-        recipe.training,
+    setting = Setting(
+        rows=rows,
+        training=recipe.training,
         seed=recipe.seed,
         probe=probe,
         watch=note,
-        checkpoint=checkpoint,
+        folder=folder.at(RunFolder.CHECKPOINTS),
     )
+    outcome = method.run(model, setting)
     seconds = time.perf_counter() - began
     note({"event": "phase", "name": "training", "seconds": round(seconds, 2)})
     note({"event": "kept", "step": outcome.kept, "scores": dict(outcome.scores)})

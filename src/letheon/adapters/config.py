@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["BoundedLoraConfig", "Keep"]
+__all__ = ["BoundedLoraConfig", "Keep", "check_gain"]
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -26,14 +27,14 @@ def _help(text: str) -> dict[str, str]:
 
 @dataclass
 class BoundedLoraConfig(PeftConfig):
-    """Settings of ``W + (lora_alpha / r) * scale * phi(omega * B A)``, phi elementwise.
+    """Settings of ``W + gain * (lora_alpha / r) * scale * phi(omega * B A)``, phi elementwise.
 
     ``A [r, in]`` starts kaiming-uniform, ``B [out, r]`` zero; every expert of a mixture has its
     own. Entries of the change stay within ``(lora_alpha / r) * scale * sup|phi|``. Defaults:
     ``lora_alpha = 2 r``; for a bounded function omega 100 and ``scale = "fan_in"``, which is
     ``1 / sqrt(in)`` (Sine-LoRA, arXiv 2403.19243); for ``identity`` omega 1 and scale 1, which is
     plain LoRA to the last bit. Unset values are filled in, so that a saved config says what was
-    used.
+    used. The ``gain`` is 1 while an adapter trains; arithmetic on a whole adapter sets it.
 
     ``"auto"`` lets a matrix's own untouched weights decide (``automatic.py``): with ``scale`` the
     whole factor outside phi is a standard deviation of its entries, with ``omega`` the change
@@ -41,7 +42,7 @@ class BoundedLoraConfig(PeftConfig):
     is when the adapter is loaded. ``identity`` has no bound to set: there both give plain LoRA.
 
     Raises:
-        ModelError: an unknown bound, or a number that is not positive.
+        ModelError: an unknown bound, a number that is not positive, a gain that is zero.
     """
 
     r: int = field(default=16, metadata=_help("rank"))
@@ -52,6 +53,9 @@ class BoundedLoraConfig(PeftConfig):
     )
     scale: float | str | None = field(
         default=None, metadata=_help("factor outside the function: a number, 'fan_in' or 'auto'")
+    )
+    gain: float = field(
+        default=1.0, metadata=_help("how often the change counts; negative subtracts it")
     )
     target_modules: list[str] | str | None = field(
         default=None,
@@ -109,7 +113,7 @@ class BoundedLoraConfig(PeftConfig):
 
     def measure(self, in_features: int, deviation: float) -> Numbers:
         """Return omega and s of a matrix whose entries have this standard ``deviation``."""
-        gain, scale, omega = self._gain(), self.scale, self.omega
+        gain, scale, omega = self._slope(), self.scale, self.omega
         factor = in_features**-0.5 if scale == "fan_in" else scale
         return measure(
             bounds.get(self.bound),
@@ -126,17 +130,18 @@ class BoundedLoraConfig(PeftConfig):
             own = self.numbers[name]
         else:
             own = self.measure(in_features, 0.0)
-        return Change(bounds.get(self.bound), own["omega"], own["s"])
+        return Change(bounds.get(self.bound), own["omega"], own["s"] * self.gain)
 
     def plain_change(self) -> Change:
         """Return the plain LoRA that attention layers get."""
-        return Change(bounds.get("identity"), 1.0, self._gain())
+        return Change(bounds.get("identity"), 1.0, self._slope() * self.gain)
 
-    def _gain(self) -> float:
+    def _slope(self) -> float:
         assert self.lora_alpha is not None
         return self.lora_alpha / self.r
 
     def _check(self) -> None:
+        check_gain(self.gain)
         words = {"omega": ("auto",), "scale": ("fan_in", "auto")}
         for name in ("r", "lora_alpha", "omega", "scale"):
             value = getattr(self, name)
@@ -156,3 +161,13 @@ class BoundedLoraConfig(PeftConfig):
                 got=self.keep_weight,
                 remedy=nearest(self.keep_weight, get_args(Keep)),
             )
+
+
+def check_gain(gain: float) -> None:
+    """Raise ModelError for a gain that is zero, which cannot be scaled again, or not finite."""
+    if gain == 0 or not math.isfinite(gain):
+        raise ModelError(
+            "An adapter's gain is a finite number other than 0.",
+            got=gain,
+            remedy="Delete or disable an adapter that is not to count.",
+        )

@@ -88,6 +88,13 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
             _warn_of_rounding(change, self.float_type(index))
         self.set_adapter(self.active_adapters, inference_mode=config.inference_mode)
 
+    def scale(self, adapter: str, factor: float) -> None:
+        """Let an adapter that this layer may have count ``factor`` times as much as it did."""
+        self.changes[adapter] = [
+            change._replace(scale=change.scale * factor) for change in self.changes[adapter]
+        ]
+        self._kept.clear()  # what is kept goes by factors, which are the same
+
     def active(self) -> list[str]:
         """Name the active adapters that this layer has."""
         return [name for name in self.active_adapters if name in self.changes]
@@ -316,7 +323,7 @@ def _warn_of_rounding(change: Change, dtype: torch.dtype) -> None:
     Entries of 2^-5 to 2^-3, as weights have, lie eps / 64 to eps / 8 apart: of a change of eps / 8,
     about 1e-3 in bf16, a few steps are left.
     """
-    if change.bound.bounded and change.scale < torch.finfo(dtype).eps / 8:
+    if change.bound.bounded and abs(change.scale) < torch.finfo(dtype).eps / 8:
         # one text for all layers: Python shows it once
         warnings.warn(
             f"An adapter whose scale s is below {torch.finfo(dtype).eps / 8:.1g} drowns in the "

@@ -45,6 +45,7 @@ _METHODS = {
     "gradient_difference": "GD",
     "kl": "KL",
     "npo": "NPO",
+    "task_vector": "Task vector",
 }
 
 

@@ -241,13 +241,15 @@ def _run(
 def check(objective: Objective, rows: Rows, training: Training, model: Any) -> None:
     """Raise InputError when ``run`` would refuse these rows or settings, or them for ``model``."""
     pairing_of(objective, rows, training, accelerator_for(training).num_processes, 0)
-    check_model(objective, model, training)
+    check_model(objective.needs, model, training)
 
 
-def check_model(objective: Objective, model: Any, training: Training) -> None:
+def check_model(needs: Needs, model: Any, training: Training) -> None:
     """Raise InputError when ``run`` would refuse these settings for ``model``, weights or none."""
-    for layer in objective.needs.hidden:
+    for layer in needs.hidden:
         layer_number(layer, model.config.get_text_config().num_hidden_layers)
+    _optimizer_of([torch.zeros(1)], training)
+    _stabilisers(training)
     with recomputing(model, training):
         pass
 
@@ -352,12 +354,16 @@ def accelerator_for(training: Training) -> Accelerator:
 
 
 def _optimizer(model: Any, training: Training) -> torch.optim.Optimizer:
+    return _optimizer_of([p for p in model.parameters() if p.requires_grad], training)
+
+
+def _optimizer_of(params: list[torch.Tensor], training: Training) -> torch.optim.Optimizer:
     choice = training.optimizer
     make = OffloadedAdamW
     if not training.offload_optimizer:
         make = registry.make("letheon.optimizers", choice.name, choice.params).make
     optimizer: torch.optim.Optimizer = make(
-        [p for p in model.parameters() if p.requires_grad],
+        params,
         lr=training.lr,
         betas=training.betas,
         weight_decay=training.weight_decay,
