@@ -39,12 +39,13 @@ def runs(
     params: dict[str, Any] | None = None,
     log: bool = False,
     probe: bool = False,
+    each: dict[str, dict[str, Any]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Train a tiny model under every objective; return events and parameters by its name.
 
     ``log``: every event is appended to FOLDER/log at once, and FOLDER/last.pt is resumed from.
     ``probe``: the loss on the forget rows is probed, and measured again at the end; the probe's
-    one score counts its calls.
+    one score counts its calls. ``each``: more settings of an objective's own training.
     """
     found = {}
     for name in objectives:
@@ -70,7 +71,7 @@ def runs(
             model,
             registry.load("letheon.objectives", name).OBJECTIVE(**(params or {})),
             ROWS,
-            Training(**(TRAINING | training)),
+            Training(**(TRAINING | training | (each or {}).get(name, {}))),
             watch=watch,
             probe=measure if probe else None,
             checkpoint=folder / "last.pt" if log else None,

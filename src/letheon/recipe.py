@@ -153,6 +153,7 @@ class Training(_Strict):
 
     ``batch_size`` and ``retain_batch_size`` are rows of a step over all processes: they decide
     the result. ``stabilisers`` are added to the loss or hold the weights back after a step.
+    With ``forget_lr`` the forget side of the loss has an optimizer of its own, with that rate.
     ``accumulate`` cuts each process's share into pieces, and with
     ``gradient_checkpointing`` a block's inner values are computed again for the backward pass
     instead of kept: both decide memory and time only. ``offload_optimizer`` keeps the optimizer's
@@ -172,6 +173,7 @@ class Training(_Strict):
     forget_tokens: Literal["answer", "facts"] = "answer"
     accumulate: int = Field(1, ge=1)
     lr: float = Field(1e-3, gt=0)
+    forget_lr: float | None = Field(None, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup: float = Field(0.0, ge=0, lt=1)
     optimizer: Choice = Choice(name="adamw")
@@ -202,6 +204,18 @@ class Training(_Strict):
     def _sharded(self) -> Training:
         if self.parallel == "fsdp2" and self.mixed_precision == "fp16":
             raise ValueError("parallel fsdp2 goes with mixed_precision bf16 or no, not with fp16")
+        return self
+
+    @model_validator(mode="after")
+    def _two_rates(self) -> Training:
+        if self.forget_lr is None:
+            return self
+        if self.offload_optimizer:
+            raise ValueError("forget_lr and offload_optimizer do not go together")
+        if self.parallel == "fsdp2":
+            raise ValueError("forget_lr goes with parallel ddp: shards have one gradient")
+        if self.mixed_precision == "fp16":
+            raise ValueError("forget_lr goes with mixed_precision bf16 or no, not with fp16")
         return self
 
     @model_validator(mode="after")
@@ -293,6 +307,7 @@ class Recipe(_Strict):
             "procedure": self.procedure is not None,
             "model.quantise": self.model.quantise is not None,
             "gold": self.gold != Gold(),
+            "training.forget_lr": loop.forget_lr is not None,
             "training.forget_tokens": loop.forget_tokens != "answer",
             "training.probe_every": loop.probe_every is not None,
             "training.probe_from": loop.probe_from != 1,
@@ -440,6 +455,7 @@ _LATER: Mapping[str, Any] = {
     "optimizer": {"name": "adamw", "params": {}},
     "stabilisers": [],
     "procedure": None,
+    "forget_lr": None,
 }
 
 
