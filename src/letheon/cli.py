@@ -198,6 +198,39 @@ def evaluate(
     _print_run(folder.path, as_json)
 
 
+@app.command(epilog=_example("letheon attack runs/gd-sine --attacks relearn,sample"))
+def attack(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN")],
+    attacks: Annotated[
+        str | None, typer.Option(help="Comma-separated names; default all that are possible.")
+    ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(help="Where target and gold models are kept; default beside RUN or above it."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="For example relearn.steps=80."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try to bring back what a run forgot, from it and from the gold model alike.
+
+    The scores join the run folder; the same command goes on where a killed one stopped.
+    """
+    from letheon import attack as module
+    from letheon import ui
+
+    names = None if attacks is None else attacks.split(",")
+    with ui.watcher() as watch:
+        found = module.run(run_folder, names, home=models, overrides=set_ or [], watch=watch)
+    if as_json:
+        _json(found)
+    else:
+        module.show(found, ui.console())
+        typer.echo(f"\nrun folder: {run_folder}")
+
+
 @app.command(epilog=_example("letheon compare runs/gd-lora runs/gd-sine --out runs/comparison"))
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...")],
@@ -243,7 +276,7 @@ def merge(
 
 @app.command(name="list", epilog=_example("letheon list objectives"))
 def list_(
-    what: Annotated[str, typer.Argument(help="objectives, bounds, metrics or benchmarks.")] = "",
+    what: Annotated[str, typer.Argument(help="For example objectives, attacks or metrics.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """List what can be named in a recipe, with one line each."""

@@ -47,6 +47,7 @@ def compare(
     folders = [RunFolder(path) for path in runs]
     scores = [_scores(folder) for folder in folders]
     _same_references(folders)
+    attacks = _attacks(folders)
     first = {name: _reference(folders[0], name) for name in _REFERENCES}
     task = _task(scores[0], folders[0])
     names = defaultdict(set)
@@ -59,8 +60,10 @@ def compare(
             if (records := first[name]) is not None
         ),
         *(
-            _row(score, folder, default, relative_to) | {"named": len(names[_method(score)]) > 1}
-            for score, folder in zip(scores, folders, strict=True)
+            _row(score, folder, default, relative_to)
+            | {"named": len(names[_method(score)]) > 1}
+            | ({"attacks": made} if made else {})
+            for score, folder, made in zip(scores, folders, attacks, strict=True)
         ),
     ]
     return {
@@ -112,6 +115,29 @@ def _same_references(folders: Sequence[RunFolder]) -> None:
                 got=f"{folders[0].path} and {folder.path} differ in them",
                 remedy="Compare runs of recipes that share data, model and gold.",
             )
+
+
+def _attacks(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """Return each run's attacks without their curves; FolderError where settings differ."""
+    seen: dict[str, tuple[Path, Any]] = {}
+    found = []
+    for folder in folders:
+        there = folder.at(RunFolder.ATTACKS).is_file()
+        made = folder.read_json(RunFolder.ATTACKS)["attacks"] if there else {}
+        for name, entry in made.items():
+            path, settings = seen.setdefault(name, (folder.path, entry["settings"]))
+            if settings != entry["settings"]:
+                raise FolderError(
+                    "Runs are compared under attacks with the same settings.",
+                    got=f"{name} of {path} and of {folder.path} differ in them",
+                    remedy=f"Make one of them again: letheon attack RUN --attacks {name}",
+                )
+        found.append({name: _without_curves(entry) for name, entry in made.items()})
+    return found
+
+
+def _without_curves(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "curves"}
 
 
 def _accelerators(folders: Sequence[RunFolder]) -> list[str]:

@@ -19,6 +19,7 @@ __all__ = [
     "Requirement",
     "Selection",
     "Training",
+    "assigned",
     "dump",
     "load",
     "override",
@@ -358,6 +359,14 @@ def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     for each in overrides:
         _apply(raw, each)
     return resolve(raw, where=recipe.name)
+
+
+def assigned(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what ``dotted.key=value`` strings say, as a mapping; raises as ``load`` does."""
+    raw: dict[str, Any] = {}
+    for each in overrides:
+        _apply(raw, each)
+    return raw
 
 
 def dump(recipe: Recipe) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "Run",
     "Table",
+    "attacks",
     "details",
     "failure_lines",
     "html",
@@ -17,6 +18,7 @@ __all__ = [
     "verdict",
 ]
 
+from letheon.report.attacked import attacks
 from letheon.report.load import Run, load_comparison, load_run, load_runs
 from letheon.report.tables import Table, details, over_seeds, table
 from letheon.report.to_html import html
