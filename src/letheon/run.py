@@ -14,6 +14,7 @@ from __future__ import annotations
 __all__ = [
     "child_of",
     "evaluate",
+    "gold_limit",
     "prepare",
     "rehearse",
     "rows_of",
@@ -43,7 +44,7 @@ from letheon.objectives.contract import Answers, Objective
 from letheon.outputs import describe, finish, save, write_records, write_texts
 from letheon.parts import adapt, corpus_of, encode, objective_of, texts_of
 from letheon.recipe import ModelSource, Recipe
-from letheon.scoring import Scorer, check_metrics, check_rules
+from letheon.scoring import Scorer, check_metrics, check_rules, distance_limit
 from letheon.training import loop
 from letheon.training.checkpoint import load_trained, trained_state
 from letheon.training.parallel import is_sharded
@@ -185,6 +186,23 @@ def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
         probe=_probe(scorer, target, selection, recipe),
         watch=watch,
     )
+
+
+def gold_limit(recipe: Recipe, *, home: Path, watch: Watch = lambda event: None) -> float:
+    """Return the largest gold distance that a probe may show to pass, from the two gold models.
+
+    Raises RecipeError unless the recipe has both, MetricError where the data allow no distance.
+    """
+    corpus, _ = _checked(recipe, "unlearn")
+    gold = _known(recipe.gold.selection, recipe, corpus, home, watch)
+    second = _known(recipe.gold.scoring, recipe, corpus, home, watch)
+    if gold is None or second is None:
+        raise RecipeError(
+            "A limit needs two gold models.",
+            got=f"{recipe.name} without one of them",
+            remedy="Name gold.selection and gold.scoring.",
+        )
+    return distance_limit(gold.records("validation"), second.records("validation"))
 
 
 def evaluate(
