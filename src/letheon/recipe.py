@@ -21,8 +21,12 @@ __all__ = [
     "Training",
     "assigned",
     "dump",
+    "explain",
     "load",
     "override",
+    "parse_override",
+    "put",
+    "read",
     "resolve",
 ]
 
@@ -338,9 +342,9 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     (naming the nearest valid one) or a value that breaks a rule.
     """
     path = Path(path)
-    raw = _read_yaml(path)
+    raw = read(path)
     for override in overrides:
-        _apply(raw, override)
+        put(raw, *parse_override(override))
     return resolve(raw, where=str(path), base=path.parent)
 
 
@@ -349,7 +353,7 @@ def resolve(raw: Mapping[str, Any], *, where: str, base: Path | None = None) -> 
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:
-        raise _explain(error, where) from None
+        raise explain(error, where, Recipe) from None
     return recipe if base is None else _anchor(recipe, base)
 
 
@@ -357,7 +361,7 @@ def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """Return ``recipe`` with ``dotted.key=value`` strings applied; raises as ``load`` does."""
     raw = recipe.model_dump(mode="json")
     for each in overrides:
-        _apply(raw, each)
+        put(raw, *parse_override(each))
     return resolve(raw, where=recipe.name)
 
 
@@ -365,7 +369,7 @@ def assigned(overrides: Sequence[str]) -> dict[str, Any]:
     """Return what ``dotted.key=value`` strings say, as a mapping; raises as ``load`` does."""
     raw: dict[str, Any] = {}
     for each in overrides:
-        _apply(raw, each)
+        put(raw, *parse_override(each))
     return raw
 
 
@@ -374,39 +378,49 @@ def dump(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read(path: Path, *, what: str = "recipe") -> dict[str, Any]:
+    """Read a YAML file's mapping, as it stands; ``what`` names the file in errors.
+
+    Raises RecipeError when there is no such file, or it holds something else.
+    """
     if not path.is_file():
-        what = "a folder" if path.is_dir() else "no file"
+        found = "a folder" if path.is_dir() else "no file"
         raise RecipeError(
-            "A recipe is a YAML file.", got=f"{what} at {path}", remedy="Check the path."
+            f"A {what} is a YAML file.", got=f"{found} at {path}", remedy="Check the path."
         )
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
-            "A recipe is a readable UTF-8 text.", got=f"{path}: {error}", remedy="Check the file."
+            f"A {what} is a readable UTF-8 text.", got=f"{path}: {error}", remedy="Check the file."
         ) from None
-    raw = _yaml(text, f"{path}: ", "A recipe must be valid YAML.")
+    raw = _yaml(text, f"{path}: ", f"A {what} must be valid YAML.")
     if not isinstance(raw, dict):
         raise RecipeError(
-            "A recipe is a mapping of keys.", got=str(path), remedy="See recipes/ for examples."
+            f"A {what} is a mapping of keys.", got=str(path), remedy="See recipes/ for examples."
         )
     return raw
 
 
-def _apply(raw: dict[str, Any], override: str) -> None:
-    key, sep, text = override.partition("=")
+def parse_override(text: str) -> tuple[str, Any]:
+    """Return the key and the YAML value of ``dotted.key=value``; raises RecipeError."""
+    key, sep, value = text.partition("=")
     if not sep or not key:
         raise RecipeError(
-            "An override is KEY=VALUE.", got=override, remedy="For example training.lr=1e-4."
+            "An override is KEY=VALUE.", got=text, remedy="For example training.lr=1e-4."
         )
+    return key, _scalar(value)
+
+
+def put(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Put ``value`` at the dotted ``key`` of a plain mapping."""
     *parents, last = key.split(".")
     node = raw
     for parent in parents:
         child = node.get(parent)
         node[parent] = child if isinstance(child, dict) else {}
         node = node[parent]
-    node[last] = _scalar(text)
+    node[last] = value
 
 
 class _Loader(yaml.SafeLoader):
@@ -479,14 +493,15 @@ def _without_paths(node: Any) -> Any:
     return [_without_paths(v) for v in node] if isinstance(node, list) else node
 
 
-def _explain(error: ValidationError, where: str) -> RecipeError:
+def explain(error: ValidationError, where: str, model: type[BaseModel]) -> RecipeError:
+    """Say what pydantic found wrong with a ``model`` in ``where``; an unknown key's nearest one."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return RecipeError(
             f"Unknown key in {where}.",
             got=key,
-            remedy=nearest(str(first["loc"][-1]), _fields(first["loc"][:-1])),
+            remedy=nearest(str(first["loc"][-1]), _fields(first["loc"][:-1], model)),
         )
     if first["type"] == "value_error":
         # A rule over several keys: its words name them, their values would fill a page.
@@ -496,12 +511,10 @@ def _explain(error: ValidationError, where: str) -> RecipeError:
     return RecipeError(f"{where}: {first['msg']}.", got=got[:200], remedy="Mend that key.")
 
 
-def _fields(loc: tuple[int | str, ...]) -> list[str]:
-    model: Any = Recipe
+def _fields(loc: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
     for part in loc:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation
-        inner = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(a for a in inner if isinstance(a, type) and issubclass(a, BaseModel))
+        if part in model.model_fields:  # others are numbers and keys of mappings
+            annotation: Any = model.model_fields[str(part)].annotation
+            inner = [annotation, *get_args(annotation)]
+            model = next(a for a in inner if isinstance(a, type) and issubclass(a, BaseModel))
     return list(model.model_fields)

@@ -14,6 +14,7 @@ from __future__ import annotations
 __all__ = [
     "child_of",
     "evaluate",
+    "gold_limit",
     "prepare",
     "rehearse",
     "rows_of",
@@ -44,7 +45,7 @@ from letheon.outputs import describe, finish, save, write_records, write_texts
 from letheon.parts import adapt, corpus_of, encode, texts_of
 from letheon.procedures.contract import Procedure, Setting, method_of
 from letheon.recipe import ModelSource, Recipe
-from letheon.scoring import Scorer, check_metrics, check_rules
+from letheon.scoring import Scorer, check_metrics, check_rules, distance_limit
 from letheon.training import loop
 from letheon.training.checkpoint import load_trained, trained_state
 from letheon.training.forward import has_adapter
@@ -183,6 +184,23 @@ def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
         watch=watch,
     )
     return method.run(model, setting)
+
+
+def gold_limit(recipe: Recipe, *, home: Path, watch: Watch = lambda event: None) -> float:
+    """Return the largest gold distance that a probe may show to pass, from the two gold models.
+
+    Raises RecipeError unless the recipe has both, MetricError where the data allow no distance.
+    """
+    corpus, _ = _checked(recipe, "unlearn")
+    gold = _known(recipe.gold.selection, recipe, corpus, home, watch)
+    second = _known(recipe.gold.scoring, recipe, corpus, home, watch)
+    if gold is None or second is None:
+        raise RecipeError(
+            "A limit needs two gold models.",
+            got=f"{recipe.name} without one of them",
+            remedy="Name gold.selection and gold.scoring.",
+        )
+    return distance_limit(gold.records("validation"), second.records("validation"))
 
 
 def evaluate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Scorer", "check_metrics", "check_rules"]
+__all__ = ["Scorer", "check_metrics", "check_rules", "distance_limit"]
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -232,6 +232,17 @@ class Scorer:
             return scores
 
         return probe
+
+
+def distance_limit(gold: Records, second: Records) -> float:
+    """Return the largest gold distance by which a probe against ``gold`` would pass the gate.
+
+    By the gate's rule, on the rows that a probe reads. ``second``: another gold model's records
+    with the same paraphrases. Raises MetricError where the data lack what the distance needs.
+    """
+    limits = Limits()
+    apart = _distance(_sampled(second), _sampled(gold))
+    return limits.distance_factor * apart + limits.distance_margin
 
 
 def check_metrics(settings: Evaluation) -> None:
