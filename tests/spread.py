@@ -68,7 +68,11 @@ def runs(
 
         outcome = loop.run(
             model,
-            registry.load("letheon.objectives", name).OBJECTIVE(**(params or {})),
+            registry.make(
+                "letheon.objectives",
+                name,
+                registry.example("letheon.objectives", name) | (params or {}),
+            ),
             ROWS,
             Training(**(TRAINING | training)),
             watch=watch,
