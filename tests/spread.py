@@ -69,7 +69,11 @@ def runs(
 
         outcome = loop.run(
             model,
-            registry.load("letheon.objectives", name).OBJECTIVE(**(params or {})),
+            registry.make(
+                "letheon.objectives",
+                name,
+                registry.example("letheon.objectives", name) | (params or {}),
+            ),
             ROWS,
             Training(**(TRAINING | training | (each or {}).get(name, {}))),
             watch=watch,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = [
     "Adapter",
+    "Balance",
     "Choice",
     "DataSource",
     "Evaluation",
@@ -153,6 +154,16 @@ class Selection(_Strict):
     require: tuple[Requirement, ...] = ()
 
 
+class Balance(_Strict):
+    """The forget weight by a rule: ``gradient_norm`` lets the forget side's gradient be ``ratio``
+    times as long as the retain side's, at the first step and, if given, ``every`` so many.
+    """
+
+    name: Literal["gradient_norm"] = "gradient_norm"
+    ratio: float = Field(gt=0)
+    every: int | None = Field(None, ge=1)
+
+
 class Training(_Strict):
     """The loop's settings.
 
@@ -166,7 +177,8 @@ class Training(_Strict):
     ``forget_tokens``: what of a forget row the objective sees, its whole answer or only the tokens
     of its marked facts, so that its wording is left alone. Nothing is probed before step
     ``probe_from``: a run's first steps are not what is kept. ``stop_at`` ends a run when a probe's
-    score is reached, ``stop_below`` when one falls short. ``parallel``: whether each of several
+    score is reached, ``stop_below`` when one falls short, ``patience`` when so many probes in a row
+    have not bettered the selected checkpoint. ``parallel``: whether each of several
     processes has a copy of the model (``ddp``) or a shard of it (``fsdp2``); ``processes``: how
     many there must be, for launchers that would silently start fewer.
     """
@@ -197,12 +209,20 @@ class Training(_Strict):
     weights_every: int = Field(10, ge=1)
     stop_at: Requirement | None = None
     stop_below: Requirement | None = None
+    patience: int | None = Field(None, ge=1)
     select: Selection | None = None
+    balance: Balance | None = None
 
     @model_validator(mode="after")
     def _length(self) -> Training:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("training needs either steps or epochs")
+        return self
+
+    @model_validator(mode="after")
+    def _patient(self) -> Training:
+        if self.patience is not None and (self.select is None or self.probe_every is None):
+            raise ValueError("patience goes by select and probe_every")
         return self
 
     @model_validator(mode="after")
@@ -319,6 +339,8 @@ class Recipe(_Strict):
             "training.select": loop.select is not None,
             "training.stop_at": loop.stop_at is not None,
             "training.stop_below": loop.stop_below is not None,
+            "training.patience": loop.patience is not None,
+            "training.balance": loop.balance is not None,
         }
 
     def fingerprint(self, checksums: Mapping[str, str]) -> str:
@@ -479,6 +501,8 @@ _LATER: Mapping[str, Any] = {
     "stabilisers": [],
     "procedure": None,
     "forget_lr": None,
+    "patience": None,
+    "balance": None,
 }
 
 

@@ -18,14 +18,14 @@ from letheon.evaluation.teacher_forced import score_answers
 from letheon.objectives.npo import NPO
 from letheon.recipe import Training
 from letheon.training import loop, scalars
-from tiny import tiny_llama, tiny_rows
+from tiny import made_objective, tiny_llama, tiny_rows
 
 FORGET = tiny_rows(7, seed=1)
 ROWS = loop.Rows(FORGET, tiny_rows(9, seed=2), 0, tiny_rows(7, seed=3))
 SCALARS = [
     name
     for name in registry.names("letheon.objectives")
-    if registry.load("letheon.objectives", name).OBJECTIVE().needs.forget_reference == "scalars"
+    if made_objective(name).needs.forget_reference == "scalars"
 ]
 
 
@@ -43,7 +43,7 @@ def run(model: Any, folder: Path | None, objective: str = "npo", **more: Any) ->
     settings = {"steps": 6, "batch_size": 3, "lr": 1e-3, "checkpoint_every": 2}
     loop.run(
         model,
-        registry.load("letheon.objectives", objective).OBJECTIVE(),
+        made_objective(objective),
         more.get("rows", ROWS),
         Training(**settings),
         watch=more.get("watch", events.append),

@@ -40,6 +40,7 @@ from letheon.data.template import Encoded
 from letheon.errors import DivergedError, InputError
 from letheon.objectives.contract import LossTerms, Needs, Objective, State, Unit, Views
 from letheon.recipe import Training
+from letheon.training.balance import Balanced, balanced
 from letheon.training.checkpoint import (
     Best,
     Checkpoint,
@@ -59,7 +60,7 @@ from letheon.training.offload import OffloadedAdamW
 from letheon.training.pairing import Pairing, shards
 from letheon.training.parallel import is_sharded, place, whole, wrap
 from letheon.training.recompute import recomputing
-from letheon.training.rules import due, learning_rate, rank, stop_reason
+from letheon.training.rules import due, learning_rate, rank, stalled, stop_reason
 from letheon.training.stabilise import Stabilisers
 from letheon.training.two_rates import TwoRates, backward
 
@@ -148,6 +149,7 @@ def _run(
 ) -> Outcome:
     pairing = pairing_of(objective, rows, training, accelerator.num_processes, seed)
     steps = steps_of(pairing, training)
+    objective = balanced(objective, training.balance)
 
     untouched = Untouched(model, objective.needs, marked=checkpoint is not None)
     for each in untouched.models:
@@ -194,11 +196,16 @@ def _run(
         own = every[first : first + training.accumulate]
         counts = _global_counts(rows, objective.needs, pairing.step(step))
         shares: dict[str, torch.Tensor] = {}
+        step_terms = partial(terms, wrapped, untouched, objective, rows, accelerator=accelerator)
+        if isinstance(objective, Balanced) and objective.due(step):
+            passes = [partial(step_terms, piece) for piece in own]
+            state, lengths = objective.measured(state, wrapped, passes, counts, accelerator)
+            watch({"event": "balance", "step": step + 1, **lengths})
         for k, piece in enumerate(own):
             # of two gradients DDP would average the first one only
             averaged = two is None and k == len(own) - 1
             with nullcontext() if averaged else accelerator.no_sync(wrapped):
-                found = terms(wrapped, untouched, objective, rows, piece, state, accelerator)
+                found = step_terms(piece, state)
                 backward(found, counts, accelerator, two)
             for name, share in found.shares(counts).items():
                 shares[name] = shares.get(name, torch.zeros_like(share)) + share
@@ -225,6 +232,7 @@ def _run(
                 best = Best(key, done, scores, trained_state(model))
             watch({"event": "probe", "step": done, "scores": scores, "best": better})
             stop = stop_reason(training.stop_at, training.stop_below, scores)
+            stop = stop or stalled(training, best.step if best else done, done)
         if checkpoint and (stop or due(done, training.checkpoint_every, steps)):
             now = Checkpoint(done, trained_state(model), optimizer_state(optimizer), state, best)
             now.scaler = scaler_state(accelerator.scaler)
@@ -242,6 +250,7 @@ def _run(
 def check(objective: Objective, rows: Rows, training: Training, model: Any) -> None:
     """Raise InputError when ``run`` would refuse these rows or settings, or them for ``model``."""
     pairing_of(objective, rows, training, accelerator_for(training).num_processes, 0)
+    balanced(objective, training.balance)
     check_model(objective.needs, model, training)
     _check_sides(objective.needs, training)
 
