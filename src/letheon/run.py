@@ -46,6 +46,7 @@ from letheon.recipe import ModelSource, Recipe
 from letheon.scoring import Scorer, check_metrics, check_rules
 from letheon.training import loop
 from letheon.training.checkpoint import load_trained, trained_state
+from letheon.training.informed import inform
 from letheon.training.parallel import is_sharded
 
 # Where a trained model keeps its records, by paraphrase set.
@@ -146,6 +147,9 @@ def unlearn(
     if recipe.evaluation.metrics is not None:
         scorer.scores(references["target"], references.get("gold"))
     _begin(folder, identity, recipe, corpus, loaded.checksum, references)
+    if recipe.adapter is not None:
+        start = folder.at(RunFolder.CHECKPOINTS) / "start.safetensors"
+        inform(model, recipe.adapter, rows, seed=recipe.seed, file=start, watch=watch)
     seconds = _fit(recipe, model, objective, rows, folder, probe, watch)
     records, texts = scorer.records(model, "scoring", watch)
     model = _to_save(
@@ -176,10 +180,13 @@ def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
     loaded = models.load(target.source)
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
+    rows = rows_of(recipe, scorer, objective, _speaker(model, scorer))
+    if recipe.adapter is not None:
+        inform(model, recipe.adapter, rows, seed=recipe.seed, watch=watch)
     return loop.run(
         model,
         objective,
-        rows_of(recipe, scorer, objective, _speaker(model, scorer)),
+        rows,
         recipe.training,
         seed=recipe.seed,
         probe=_probe(scorer, target, selection, recipe),
