@@ -122,6 +122,8 @@ class Adapter(_Strict):
     """A low-rank adapter with a bound; ``null`` fields take the adapters' own defaults.
 
     ``omega`` and ``scale`` may be ``auto``: chosen for each matrix by its own weights.
+    ``start: fila`` looks for directions to start from in the squared gradients of so many batches
+    of forget and of retain rows.
     """
 
     bound: str = "sine"
@@ -131,6 +133,8 @@ class Adapter(_Strict):
     scale: float | Literal["auto", "fan_in"] | None = None
     attention: bool = False
     target_modules: list[str] | None = None
+    start: Literal["zero", "fila"] = "zero"
+    start_batches: int = Field(16, ge=1)
 
 
 class Requirement(_Strict):
@@ -320,6 +324,11 @@ class Recipe(_Strict):
             raise ValueError("a gold model has path or recipe")
         if self.model.quantise and self.adapter is None and self.kind == "unlearn":
             raise ValueError("a model with model.quantise needs an adapter: its weights stay fixed")
+        if self.adapter is not None and self.adapter.start != "zero":
+            if self.model.quantise:
+                raise ValueError("adapter.start fila needs gradients of weights, so no quantise")
+            if self.training.parallel == "fsdp2":
+                raise ValueError("adapter.start fila goes with training.parallel ddp")
         return self
 
     def _idle(self) -> dict[str, bool]:
@@ -503,6 +512,8 @@ _LATER: Mapping[str, Any] = {
     "forget_lr": None,
     "patience": None,
     "balance": None,
+    "start": "zero",
+    "start_batches": 16,
 }
 
 

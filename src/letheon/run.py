@@ -49,6 +49,7 @@ from letheon.scoring import Scorer, check_metrics, check_rules, distance_limit
 from letheon.training import loop
 from letheon.training.checkpoint import load_trained, trained_state
 from letheon.training.forward import has_adapter
+from letheon.training.informed import inform
 from letheon.training.parallel import is_sharded
 
 # Where a trained model keeps its records, by paraphrase set.
@@ -145,6 +146,9 @@ def unlearn(
     _begin(folder, identity, recipe, corpus, loaded.checksum, references, other)
     if other:
         watch(preferred.note(other))
+    if recipe.adapter is not None:
+        start = folder.at(RunFolder.CHECKPOINTS) / "start.safetensors"
+        inform(model, recipe.adapter, rows, seed=recipe.seed, file=start, watch=watch)
     seconds = _fit(recipe, model, method, rows, folder, probe, watch)
     records, texts = scorer.records(model, "scoring", watch)
     model = _to_save(
@@ -176,6 +180,8 @@ def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
     rows, _ = _spoken(recipe, model, scorer, method, None)
+    if recipe.adapter is not None:
+        inform(model, recipe.adapter, rows, seed=recipe.seed, watch=watch)
     setting = Setting(
         rows=rows,
         training=recipe.training,

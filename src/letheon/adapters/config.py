@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BoundedLoraConfig", "Keep", "check_gain"]
+__all__ = ["BoundedLoraConfig", "Keep", "Start", "check_gain"]
 
 import math
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from letheon.adapters.register import PEFT_TYPE
 from letheon.errors import ModelError, nearest
 
 Keep = Literal["never", "inference", "step"]
+Start = Literal["zero", "fila"]
 
 _OMEGA = 100.0  # the paper's example, as in Sine-LoRA
 
@@ -35,6 +36,10 @@ class BoundedLoraConfig(PeftConfig):
     ``1 / sqrt(in)`` (Sine-LoRA, arXiv 2403.19243); for ``identity`` omega 1 and scale 1, which is
     plain LoRA to the last bit. Unset values are filled in, so that a saved config says what was
     used. The ``gain`` is 1 while an adapter trains; arithmetic on a whole adapter sets it.
+
+    With ``start = "fila"`` the change is
+    ``(lora_alpha / r) * scale * (phi(omega * B A) - phi(omega * B0 A0))`` with a fixed pair
+    ``A0, B0``, saved with the adapter, which ``initialise.inform`` fills before training.
 
     ``"auto"`` lets a matrix's own untouched weights decide (``automatic.py``): with ``scale`` the
     whole factor outside phi is a standard deviation of its entries, with ``omega`` the change
@@ -72,6 +77,10 @@ class BoundedLoraConfig(PeftConfig):
     )
     modules_to_save: list[str] | None = field(
         default=None, metadata=_help("modules trained in full and saved beside the adapter")
+    )
+    start: Start = field(
+        default="zero",
+        metadata=_help("zero: a change of nothing; fila: important directions of the weight"),
     )
     seed: int | None = field(
         default=None, metadata=_help("seed of A, per module name; default torch's global state")
@@ -155,12 +164,12 @@ class BoundedLoraConfig(PeftConfig):
                     )
             elif not value > 0:
                 raise ModelError(f"{name} must be positive.", got=value, remedy="Raise it.")
-        if self.keep_weight not in get_args(Keep):
-            raise ModelError(
-                "There is no such way to keep weights.",
-                got=self.keep_weight,
-                remedy=nearest(self.keep_weight, get_args(Keep)),
-            )
+        for value, valid, rule in (
+            (self.keep_weight, get_args(Keep), "There is no such way to keep weights."),
+            (self.start, get_args(Start), "There is no such start of an adapter."),
+        ):
+            if value not in valid:
+                raise ModelError(rule, got=value, remedy=nearest(value, valid))
 
 
 def check_gain(gain: float) -> None:

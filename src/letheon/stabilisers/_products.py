@@ -30,6 +30,7 @@ class Product:
 
     ``gain = s * omega * phi'(0)``. For plain LoRA it is the change itself; for every bound here
     ``|phi(z)| <= |phi'(0) z|``, so that no entry of the change is larger. ``B`` is what is scaled.
+    With an informed ``start`` ``A0, B0`` it is ``gain (B A - B0 A0)``, a product of rank ``2 r``.
     """
 
     name: str
@@ -38,10 +39,14 @@ class Product:
     gain: float
     bounded: bool
     weight: Readable
+    start: tuple[Tensor, ...] = ()
 
     def square(self) -> Tensor:
         """Return ``||gain B A||_F^2``, one a matrix ``[...]``, with gradient."""
         A, B = _whole(self.A), _whole(self.B)
+        if self.start:
+            A0, B0 = self.start
+            A, B = torch.cat([A, A0.to(A.dtype)], -2), torch.cat([B, -B0.to(B.dtype)], -1)
         inner = (B.mT @ B) * (A @ A.mT)
         return inner.sum((-2, -1)) * self.gain**2
 
@@ -79,10 +84,11 @@ def products(model: Any) -> Iterator[Product]:
                 yield from _of(layer, name)
 
 
-def check(model: Any, name: str, *, plain: bool = False) -> None:
+def check(model: Any, name: str, *, plain: bool = False, scales: bool = True) -> None:
     """Raise InputError when the stabiliser ``name`` has nothing in ``model`` that it can measure.
 
-    With ``plain`` it is for changes that are the low-rank product itself.
+    With ``plain`` it is for changes that are the low-rank product itself; with ``scales`` it scales
+    or clips factors, which takes a change to nothing only where B starts at zero.
     """
     every = list(products(model))
     if not every:
@@ -90,6 +96,13 @@ def check(model: Any, name: str, *, plain: bool = False) -> None:
             f"The stabiliser {name} measures a change by its low-rank factors.",
             got="a model without an adapter that trains",
             remedy="Add an adapter to the recipe, or use training.weight_decay.",
+        )
+    if scales and (started := next((each for each in every if each.start), None)):
+        raise InputError(
+            f"The stabiliser {name} shrinks factors, and with an informed start a smaller product "
+            "is not a smaller change.",
+            got=f"adapter.start fila on {started.name}",
+            remedy="Set adapter.start to zero, or use l2_product.",
         )
     if plain and (bounded := next((each for each in every if each.bounded), None)):
         raise InputError(
@@ -102,11 +115,11 @@ def check(model: Any, name: str, *, plain: bool = False) -> None:
 
 def _of(layer: BoundedLoraLayer, name: str) -> Iterator[Product]:
     for index, matrix in enumerate(layer.matrices):
-        A, B = layer.factors([name], index)
+        A, B, *start = layer.factors([name], index)
         if not B.requires_grad:
             continue
         plan = layer.plan([name], index)
-        (change,) = plan.changes
+        change = plan.changes[0]
         slope = float(change.bound.derivative(torch.zeros(())))
         yield Product(
             full_name(layer.name, matrix),
@@ -115,6 +128,7 @@ def _of(layer: BoundedLoraLayer, name: str) -> Iterator[Product]:
             change.scale * change.omega * slope,
             change.bound.bounded,
             plan.read(layer.weight(index)),
+            tuple(start),
         )
 
 

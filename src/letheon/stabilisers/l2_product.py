@@ -30,7 +30,7 @@ class L2Product(Stabiliser):
 
     def check(self, model: Any) -> None:
         """Raise InputError for a model without an adapter that trains."""
-        check(model, "l2_product")
+        check(model, "l2_product", scales=False)
 
     def penalty(self, model: Any) -> Tensor:
         """Return the penalty, a scalar."""
