@@ -13,6 +13,7 @@ from letheon import registry
 from letheon.adapters import BoundedLoraConfig, weight_change
 from letheon.adapters.layer import BoundedLoraLayer
 from letheon.errors import InputError, RecipeError
+from letheon.objectives.contract import Needs
 from letheon.objectives.gradient_ascent import GradientAscent
 from letheon.recipe import Choice, Training
 from letheon.stabilisers._products import products
@@ -203,7 +204,7 @@ def test_without_an_adapter_it_is_refused_before_training(name: str) -> None:
     choice = Choice(name=name, params=SETTINGS.get(name, {"limit": 1.0}))
     training = Training(steps=1, stabilisers=(choice,))
     with pytest.raises(InputError, match=f"stabiliser {name}.*Got: a model without an adapter"):
-        loop.check_model(tiny_llama(seed=0), training)
+        loop.check_model(Needs(), tiny_llama(seed=0), training)
 
 
 @pytest.mark.parametrize(
@@ -222,4 +223,4 @@ def test_settings_that_do_not_suit_are_refused_before_training(
 ) -> None:
     training = Training(steps=1, stabilisers=(Choice(name=name, params=params),), **settings)
     with pytest.raises((InputError, RecipeError), match=said):
-        loop.check_model(adapted(bound), training)
+        loop.check_model(Needs(), adapted(bound), training)

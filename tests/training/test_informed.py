@@ -11,6 +11,7 @@ import torch
 
 from letheon.adapters import BoundedLoraConfig
 from letheon.errors import InputError
+from letheon.objectives.contract import Needs
 from letheon.objectives.gradient_difference import GradientDifference
 from letheon.recipe import Adapter, Choice, Training
 from letheon.training import loop
@@ -115,7 +116,7 @@ def test_the_penalty_on_the_product_starts_at_nothing() -> None:
 def test_what_shrinks_factors_is_refused_with_an_informed_start(name: str) -> None:
     held = (Choice(name=name, params={"limit": 1.0}),)
     with pytest.raises(InputError, match=r"Got: adapter.start fila on .*use l2_product"):
-        loop.check_model(adapted("identity"), Training(steps=1, stabilisers=held))
+        loop.check_model(Needs(), adapted("identity"), Training(steps=1, stabilisers=held))
 
 
 def test_a_side_without_rows_is_refused() -> None:

@@ -34,7 +34,7 @@ def test_scalars_of_the_reference_cost_nothing(kind: str, rows: int) -> None:
     base = peak("gradient_difference", kind, rows)
     for name in OBJECTIVES:
         needs = made_objective(name).needs
-        if needs.forget_reference == "scalars":
+        if needs.forget_reference == "scalars" and not needs.preferred:  # those run more rows
             assert peak(name, kind, rows) <= 1.05 * base, name
     # The measure sees a second copy of the weights where there is one.
     if kind == "full":
