@@ -33,6 +33,7 @@ SURFACE = {
     "letheon.report": [
         "Run",
         "Table",
+        "attacks",
         "details",
         "failure_lines",
         "html",

@@ -17,13 +17,10 @@ from dataclasses import dataclass
 
 from peft import PeftModel
 
-from letheon.adapters import BoundedLoraConfig
+import letheon.adapters  # noqa: F401  (registers our PEFT method, to load its adapters)
 from letheon.attacks.asking import encoded, probabilities
 from letheon.attacks.contract import Attack, Measured, Subject, Task
 from letheon.errors import MetricError
-
-# Who loads an adapter of ours must have our PEFT method registered.
-assert BoundedLoraConfig
 
 
 @dataclass(frozen=True, kw_only=True)

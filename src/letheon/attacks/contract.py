@@ -7,6 +7,7 @@ __all__ = [
     "Count",
     "Curve",
     "Measured",
+    "Resamples",
     "Role",
     "Statistic",
     "Subject",
@@ -29,18 +30,36 @@ from letheon import models, processes
 from letheon.data.example import Corpus, Example
 from letheon.data.template import Template
 from letheon.errors import MetricError
-from letheon.metrics.records import Columns, FloatArray
+from letheon.metrics.intervals import RESAMPLES, unit_weights, weighted_mean
+from letheon.metrics.records import Array, Columns, FloatArray
 from letheon.recipe import Evaluation, ModelSource
 
 Role = Literal["method", "gold", "target"]
 Count = Annotated[int, Field(ge=1)]
 
 
+class Resamples:
+    """Weights of examples whose ``units`` [n] are drawn anew: the same draw for every model."""
+
+    def __init__(self, units: Array) -> None:
+        self.units = units
+
+    def of(self, rows: Array) -> FloatArray:
+        """Return [1 + resamples, m] weights of the m ``rows``, in the first line one each.
+
+        Units are drawn among those of the rows alone: none is without them.
+        """
+        ones = np.ones((1, len(rows)))
+        if not len(rows):
+            return np.ones((1 + RESAMPLES, 0))
+        return np.concatenate([ones, unit_weights(self.units[rows], split="forget")])
+
+
 class Statistic(NamedTuple):
-    """A score's [r] values under r weightings of the examples, and the n examples it is of."""
+    """A score's values under the lines of weights of its ``rows``; in front the score itself."""
 
     values: FloatArray
-    n: int
+    rows: Array
 
 
 class Curve(NamedTuple):
@@ -173,15 +192,15 @@ class Attack(ABC):
         return ""
 
     def statistics(
-        self, columns: Columns, weights: FloatArray, target: Columns
+        self, columns: Columns, resamples: Resamples, target: Columns
     ) -> dict[str, Statistic]:
-        """Return the scores under [r, n] ``weights`` of the rows; by default each column's mean.
+        """Return the scores, also under ``resamples``; by default each column's mean.
 
         ``target`` are the target's columns, for scores that measure against it.
         """
         del target
         names = [name for name in columns if name not in ("id", "unit")]
-        return {name: mean_of(np.asarray(columns[name]), weights) for name in names}
+        return {name: mean_of(np.asarray(columns[name]), resamples) for name in names}
 
     def curves(self, columns: Mapping[Role, Columns]) -> list[Curve]:
         """Return what a figure shows; nothing by default."""
@@ -189,14 +208,13 @@ class Attack(ABC):
         return []
 
 
-def mean_of(values: FloatArray, weights: FloatArray) -> Statistic:
-    """Return the means of [n] ``values`` under [r, n] ``weights``; NaN rows are left out."""
-    known = ~np.isnan(values)
-    if not known.any():
-        return Statistic(np.full(len(weights), np.nan), 0)
-    some = weights[:, known]
-    with np.errstate(invalid="ignore"):  # a resample may have drawn none of the rows
-        return Statistic(np.asarray(some @ values[known] / some.sum(axis=1)), int(known.sum()))
+def mean_of(values: FloatArray, resamples: Resamples) -> Statistic:
+    """Return the means of [n] ``values``; rows that are NaN are left out."""
+    known = np.flatnonzero(~np.isnan(values))
+    weights = resamples.of(known)
+    if not len(known):
+        return Statistic(np.full(len(weights), np.nan), known)
+    return Statistic(weighted_mean(values[known], weights), known)
 
 
 def _placed(source: ModelSource) -> models.Loaded:

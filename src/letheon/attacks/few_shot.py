@@ -29,8 +29,8 @@ class FewShot(Attack):
 
     @property
     def headline(self) -> tuple[str, ...]:
-        """The probability and the share of answers given away."""
-        return ("fact_probability", "probability", "leak")
+        """The probability of the answer."""
+        return ("fact_probability", "probability")
 
     def check(self, task: Task, method: Subject) -> Sequence[str]:
         """Raise MetricError when there are too few pairs, or they outgrow the model's context."""

@@ -12,7 +12,7 @@ sets). Every ``every`` steps p, the mean over forget questions of the probabilit
 on the units that the attack did not show; ``relearn_steps_all`` on all units, shown ones too.
 ``..._related`` and ``..._unrelated``: on all units, for the other sources. What is not reached
 within ``steps`` is censored: the value is the budget, the truth lies above. Where p_0 is not below
-p_target nothing is missing: 0. ``relearned_probability...``: p after the last step, in the same
+p_target nothing is missing: 0. ``relearn_probability...``: p after the last step, in the same
 four cases; of the target, which is not trained, p itself.
 """
 
@@ -36,16 +36,17 @@ from letheon.attacks.contract import (
     Count,
     Curve,
     Measured,
+    Resamples,
     Role,
     Statistic,
     Subject,
     Task,
-    mean_of,
 )
 from letheon.data.batch import pad_id
 from letheon.data.example import Example
 from letheon.errors import DivergedError, MetricError
-from letheon.metrics.records import Columns, FloatArray
+from letheon.metrics.intervals import weighted_mean
+from letheon.metrics.records import Array, Columns, FloatArray
 from letheon.objectives.finetune import FineTune
 from letheon.recipe import Training
 from letheon.training import loop
@@ -82,7 +83,7 @@ class Relearn(Attack):
     @property
     def headline(self) -> tuple[str, ...]:
         """Steps and final probability on the units that were not shown, and steps on all."""
-        return ("relearn_steps", "relearned_probability", "relearn_steps_all")
+        return ("relearn_steps", "relearn_probability", "relearn_steps_all")
 
     @property
     def limit(self) -> float:
@@ -158,12 +159,7 @@ class Relearn(Attack):
                 model,
                 FineTune(),
                 loop.Rows([], texts, pad_id(task.tokenizer)),
-                Training(
-                    steps=self.steps,
-                    batch_size=self.batch_size,
-                    lr=self.lr or _LR,
-                    probe_every=self.every,
-                ),
+                self._training(),
                 seed=self.seed,
                 probe=probe,
                 watch=partial(self._tell, task, f"{subject.role}: relearning, {name}"),
@@ -172,6 +168,10 @@ class Relearn(Attack):
             task.watch({"event": "note", "text": f"relearning on {name} rows: {error.rule}"})
         missing = len(self.points()) - len(found)
         return np.stack([*found, *[np.full(len(asked), np.nan)] * missing], axis=1)
+
+    def _training(self) -> Training:
+        told = {"steps": self.steps, "batch_size": self.batch_size, "lr": self.lr or _LR}
+        return Training.model_validate(told | {"probe_every": self.every})
 
     def _tell(self, task: Task, what: str, event: Mapping[str, Any]) -> None:
         if event["event"] == "step":
@@ -184,28 +184,29 @@ class Relearn(Attack):
         return [*range(0, self.steps, self.every), self.steps]
 
     def statistics(
-        self, columns: Columns, weights: FloatArray, target: Columns
+        self, columns: Columns, resamples: Resamples, target: Columns
     ) -> dict[str, Statistic]:
-        """Return steps and final probabilities under [r, n] ``weights``."""
+        """Return steps and final probabilities of the four cases, as far as measured."""
         found: dict[str, Statistic] = {}
         for end, column, rows in self._cases(columns):
-            level, n = mean_of(target["level"][rows], weights[:, rows])
+            weights = resamples.of(rows)
+            level = weighted_mean(target["level"][rows], weights)
             if column is None:
-                found[f"relearned_probability{end}"] = Statistic(level, n)
+                found[f"relearn_probability{end}"] = Statistic(level, rows)
                 continue
-            means = _means(column[rows], weights[:, rows])
+            means = weights @ column[rows] / weights.sum(axis=1, keepdims=True)
             steps = [
                 steps_to(row, goal, self.points()) for row, goal in zip(means, level, strict=True)
             ]
-            found[f"relearn_steps{end}"] = Statistic(np.array(steps), n)
-            found[f"relearned_probability{end}"] = Statistic(means[:, -1], n)
+            found[f"relearn_steps{end}"] = Statistic(np.array(steps), rows)
+            found[f"relearn_probability{end}"] = Statistic(means[:, -1], rows)
         return found
 
-    def _cases(self, columns: Columns) -> list[tuple[str, FloatArray | None, FloatArray]]:
+    def _cases(self, columns: Columns) -> list[tuple[str, FloatArray | None, Array]]:
         """Return the end of a score's name, the [n, points] column, and the rows that count."""
         held_out = np.flatnonzero(columns["held_out"])
         every = np.arange(len(columns["held_out"]))
-        cases: dict[str, tuple[Source, FloatArray]] = {
+        cases: dict[str, tuple[Source, Array]] = {
             "": ("forget", held_out),
             "_all": ("forget", every),
             "_related": ("related", every),
@@ -254,12 +255,6 @@ def steps_to(means: Sequence[float], target: float, points: Sequence[int]) -> fl
             share = (goal - means[i - 1]) / (means[i] - means[i - 1])
             return float(points[i - 1] + share * (points[i] - points[i - 1]))
     return math.inf
-
-
-def _means(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return the [r, points] means of [n, points] ``values`` under [r, n] ``weights``."""
-    with np.errstate(invalid="ignore"):  # a resample may have drawn none of the rows
-        return np.asarray(weights @ values / weights.sum(axis=1, keepdims=True))
 
 
 ATTACK = Relearn

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from letheon.attacks.contract import Attack, Role, Statistic
-from letheon.metrics.intervals import bootstrapped, count_units, unit_weights
+from letheon.attacks.contract import Attack, Resamples, Role, Statistic
+from letheon.metrics.intervals import bootstrapped, count_units
 from letheon.metrics.records import Columns
 
 
@@ -22,37 +22,36 @@ def scores(attack: Attack, columns: Mapping[Role, Columns]) -> dict[str, dict[st
     ``censored: true``; so has a difference of which one side is. The ends of such an interval are
     at the limit too where resamples do not reach it.
     """
-    units = columns["method"]["unit"]
-    weights = np.concatenate([np.ones((1, len(units))), unit_weights(units, split="forget")])
+    resamples = Resamples(columns["method"]["unit"])
     found = {
-        role: attack.statistics(one, weights, columns["target"]) for role, one in columns.items()
+        role: attack.statistics(one, resamples, columns["target"]) for role, one in columns.items()
     }
-    n_units = count_units(units)
-    written = {
+    mine, limit = found["method"], attack.limit
+    written: dict[str, dict[str, Any]] = {
         role: {
-            name: _score(name, statistic, attack.limit, n_units)
+            name: _score(name, statistic, limit, resamples)
             for name, statistic in statistics.items()
-            if name in found["method"]
+            if name in mine
         }
         for role, statistics in found.items()
     }
     written["difference"] = {
-        name: _score(name, _minus(mine, found["gold"][name], attack.limit), attack.limit, n_units)
-        | _censored(mine, found["gold"][name])
-        for name, mine in found["method"].items()
-        if name in found["gold"]
+        name: _score(name, _minus(mine[name], gold, limit), limit, resamples)
+        | _censored(mine[name], gold)
+        for name, gold in found["gold"].items()
+        if name in mine
     }
     return written
 
 
-def _score(name: str, statistic: Statistic, limit: float, n_units: int) -> dict[str, Any]:
+def _score(name: str, statistic: Statistic, limit: float, resamples: Resamples) -> dict[str, Any]:
     values = np.where(np.isposinf(statistic.values), limit, statistic.values)
     score = bootstrapped(
         name,
         float(values[0]),
         values[1:],
-        n=statistic.n,
-        n_units=[n_units],
+        n=len(statistic.rows),
+        n_units=[count_units(resamples.units[statistic.rows])],
         direction="gold",
         unit="",
     )
@@ -62,7 +61,7 @@ def _score(name: str, statistic: Statistic, limit: float, n_units: int) -> dict[
 
 def _minus(mine: Statistic, gold: Statistic, limit: float) -> Statistic:
     ends = [np.where(np.isposinf(s.values), limit, s.values) for s in (mine, gold)]
-    return Statistic(ends[0] - ends[1], min(mine.n, gold.n))
+    return Statistic(ends[0] - ends[1], mine.rows)
 
 
 def _censored(*statistics: Statistic) -> dict[str, bool]:

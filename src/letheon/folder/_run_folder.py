@@ -161,9 +161,9 @@ class RunFolder:
 
     def sealed(self, name: str) -> bool:
         """Whether the manifest records the file ``name`` as it is now."""
-        recorded = self.read_json(self.MANIFEST).get("files", {}).get(name)
+        recorded: dict[str, str] = self.read_json(self.MANIFEST).get("files", {})
         file = self.at(name)
-        return recorded == (_sha256(file) if file.is_file() else None)
+        return recorded.get(name) == (_sha256(file) if file.is_file() else None)
 
     def verify_manifest(self) -> None:
         """Raise ``FolderError`` unless the files are exactly those the manifest records."""

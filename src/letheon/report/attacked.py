@@ -13,7 +13,7 @@ from letheon.report.tables import Column, Row, Table, laid_out
 from letheon.report.words import ABSENT, attack_title, label, number, with_interval
 
 LEGEND = (
-    "Attacks: a method has forgotten as far as an attack brings no more out of it than out of the "
+    "Under attack a method has forgotten as far as no more comes out of it than out of the "
     "gold model, which never knew. Δ: method - gold, with its interval over units. > and <: the "
     "attack's budget ended first."
 )

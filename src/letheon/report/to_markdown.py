@@ -24,7 +24,10 @@ def markdown(comparisons: Sequence[Mapping[str, Any]], *, title: str = "Comparis
     if len(comparisons) > 1 or any(len(method_seeds(c)) > 1 for c in comparisons):
         parts += ["## Over all seeds\n", over_seeds(comparisons).to_markdown()]
         if attacked := attacks_over_seeds(comparisons):
-            parts += [f"Attacks. {ATTACKS_LEGEND}\n", attacked.to_markdown()]
+            parts += [
+                f"Attacks: the differences to gold. {ATTACKS_LEGEND}\n",
+                attacked.to_markdown(),
+            ]
     environments = [describe_environment(c.get("environment") or {}) for c in comparisons]
     same = all(one == environments[0] for one in environments)
     for comparison, environment in zip(comparisons, environments, strict=True):
