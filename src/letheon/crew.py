@@ -61,7 +61,7 @@ class Crew:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for _, process in self._running.values():
+        for _name, process in self._running.values():
             process.kill()
         for connection in list(self._running):
             self._leave(connection)

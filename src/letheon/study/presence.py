@@ -60,7 +60,7 @@ class Presence:
             return True
         found = self._folder.read_json(f"{worker}.json")
         if found["machine"] == _machine() != "":
-            return _started(found["pid"]) != found["started"]
+            return bool(_started(found["pid"]) != found["started"])
         return self._silent(worker, found["beats"])
 
     def _silent(self, worker: str, beats: int) -> bool:

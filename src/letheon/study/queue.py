@@ -1,9 +1,12 @@
 """The queue of a study's jobs in an Optuna storage, which several workers share.
 
-A job is an Optuna trial that names it. Taking one is Optuna's change from WAITING to RUNNING, which
-succeeds for one worker alone. What a worker that is gone was doing fails and is queued again: of
-several trials with one job only the first that has not failed counts, so that it does no harm when
-two workers queue the same job at once.
+A job is an Optuna trial that names it. A worker takes one that waits by creating a file of the
+trial's in ``claims/``, which succeeds for one worker alone on any file system, and then lets the
+trial run. Optuna's own change from WAITING to RUNNING is as exclusive in a journal and in databases
+that lock rows, but not in SQLite: there two workers may change a trial that both saw waiting.
+
+What a worker that is gone was doing fails and is queued again: of several trials with one job only
+the first that has not failed counts, so that it does no harm when two workers queue it at once.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from letheon.errors import InputError, StorageError
 
-_JOB, _WORKER = "job", "worker"
+_JOB = "job"
 _LIVE = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE)
 
 
@@ -44,7 +47,9 @@ class Queue:
     def __init__(self, name: str, *, out: Path, worker: str, storage: str | None = None) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._worker = worker
+        self._claims = out / "claims"
         with _storing():
+            self._claims.mkdir(parents=True, exist_ok=True)
             self._storage = _journal(out) if storage is None else _database(storage)
             self._study = _study(self._storage, name)
 
@@ -72,16 +77,21 @@ class Queue:
     def finish(self, key: str) -> None:
         """Mark a job that this worker took as done; one that was taken from it is another's."""
         trial = self._current().get(key)
-        if trial is not None and trial.user_attrs.get(_WORKER) == self._worker:
+        if trial is not None and self._owner(trial) == self._worker:
             self._set(trial, TrialState.COMPLETE)
 
     def put_back(self, gone: Callable[[str | None], bool]) -> list[str]:
-        """Queue again what workers that are ``gone`` were doing; return the keys."""
+        """Queue again what workers that are ``gone`` were doing; return the keys.
+
+        ``gone`` is asked of None where a worker was lost before it had said its name.
+        """
+        with _storing():
+            claimed = {file.name for file in self._claims.iterdir()}
         found = []
         for key, trial in self._current().items():
-            lost = trial.state == TrialState.RUNNING and gone(trial.user_attrs.get(_WORKER))
-            if lost and self._set(trial, TrialState.FAIL):
-                told = {k: v for k, v in trial.user_attrs.items() if k not in (_JOB, _WORKER)}
+            taken = trial.state != TrialState.COMPLETE and str(trial._trial_id) in claimed
+            if taken and gone(self._owner(trial)) and self._set(trial, TrialState.FAIL):
+                told = {k: v for k, v in trial.user_attrs.items() if k != _JOB}
                 with _storing():
                     self._add(key, told)
                 found.append(key)
@@ -101,11 +111,18 @@ class Queue:
         self._storage.create_new_trial(self._study, template_trial=waiting)
 
     def _claim(self, trial: FrozenTrial) -> bool:
-        if not self._set(trial, TrialState.RUNNING):
-            return False
         with _storing():
-            self._storage.set_trial_user_attr(trial._trial_id, _WORKER, self._worker)
-        return True
+            try:
+                with self._claims.joinpath(str(trial._trial_id)).open("x") as file:
+                    file.write(self._worker)
+            except FileExistsError:
+                return False
+        return self._set(trial, TrialState.RUNNING)
+
+    def _owner(self, trial: FrozenTrial) -> str | None:
+        file = self._claims / str(trial._trial_id)
+        with _storing():
+            return (file.read_text() or None) if file.is_file() else None
 
     def _set(self, trial: FrozenTrial, state: TrialState) -> bool:
         try:
@@ -167,6 +184,6 @@ def _database(url: str) -> BaseStorage:
 
 def _study(storage: BaseStorage, name: str) -> int:
     try:
-        return storage.create_new_study([StudyDirection.MINIMIZE], name)
+        return int(storage.create_new_study([StudyDirection.MINIMIZE], name))
     except DuplicatedStudyError:
-        return storage.get_study_id_from_name(name)
+        return int(storage.get_study_id_from_name(name))

@@ -78,7 +78,8 @@ class Method(_Strict):
             if key.partition(".")[0] in _SHARED:
                 raise ValueError(f"a method does not change {key}, which all methods share")
         for key in self.search:
-            if any(_overlap(key, other) for other in {*self.set, *self.search} - {key}):
+            others = [*self.set, *(other for other in self.search if other != key)]
+            if any(_overlap(key, other) for other in others):
                 raise ValueError(f"a method says {key} in two places")
         return self
 
