@@ -15,6 +15,7 @@ from letheon import __version__
 from letheon.report.load import Run
 from letheon.report.plots import progress_plots
 from letheon.report.provenance import describe_environment, heading, made
+from letheon.report.sequence import sequence_tables
 from letheon.report.tables import details, over_seeds, scores_table, table
 from letheon.report.words import (
     LEGEND,
@@ -57,6 +58,7 @@ def _of_comparison(
     tables.append(("Comparison", table(comparison)))
     if detail := details(comparison):
         tables.append(("On the forget set, next to gold", detail))
+    tables += sequence_tables([(_run_label(row), row.get("sequence")) for row in rows])
     return {
         "title": heading(comparison),
         "verdict": verdict(rows),
@@ -81,7 +83,10 @@ def _of_run(run: Run) -> dict[str, Any]:
         "mood": _mood([gate]),
         "reasons": [(run.name, " ".join(c["words"] for c in failures(gate)))]
         * bool(failures(gate)),
-        "tables": [("Scores", scores_table(run.scores["scores"]))],
+        "tables": [
+            ("Scores", scores_table(run.scores["scores"])),
+            *sequence_tables([(run.name, run.scores.get("sequence"))]),
+        ],
         "gates": [(run.name, gate["criteria"])] if gate else [],
         "curves": [(run.name, _plots(run))] if run.progress else [],
         "made": told | describe_environment(run.environment),

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from letheon.report.provenance import describe_environment, heading, made, method_seeds
+from letheon.report.sequence import sequence_tables
 from letheon.report.tables import details, over_seeds, table
-from letheon.report.words import LEGEND, failure_lines, verdict
+from letheon.report.words import LEGEND, failure_lines, label, verdict
 
 
 def markdown(comparisons: Sequence[Mapping[str, Any]], *, title: str = "Comparison") -> str:
@@ -38,6 +39,8 @@ def _tables(comparison: Mapping[str, Any]) -> list[str]:
         parts.append("".join(f"- {name}: {words}\n" for name, words in reasons))
     if detail := details(comparison):
         parts.append(detail.to_markdown())
+    for title, laid in sequence_tables([(label(row), row.get("sequence")) for row in rows]):
+        parts += [f"### {title}\n", laid.to_markdown()]
     return parts
 
 
