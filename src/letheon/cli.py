@@ -375,12 +375,25 @@ def _print_run(folder: Path, as_json: bool) -> None:
     _print_scores(scores["scores"], as_json=False)
     for entry in scores["skipped"]:
         typer.echo(f"skipped {entry['name']}: {entry['reason']}")
+    _print_sequence(scores)
     gate = scores.get("gate")
     if gate is not None:
         typer.echo("\nforgotten and kept: " + ("passed" if gate["passed"] else "not passed"))
         for criterion in gate["criteria"]:
             typer.echo(f"  {'ok  ' if criterion['passed'] else 'FAIL'} {criterion['words']}")
     typer.echo(f"\nrun folder: {folder}")
+
+
+def _print_sequence(scores: dict[str, Any]) -> None:
+    from letheon.report.sequence import sequence_tables
+
+    told = [(scores["run"]["name"], scores.get("sequence"))]
+    for title, table in sequence_tables(told):
+        typer.echo(f"\n{title}")
+        for row in table.rows:
+            cells = zip(table.headers[1:], row[1:], strict=True)
+            said = ", ".join(f"{head.rstrip(' ↑↓→')} {cell}" for head, cell in cells if cell)
+            typer.echo(f"  {row[0]}: {said}")
 
 
 def _print_scores(scores: list[dict[str, Any]], as_json: bool) -> None:

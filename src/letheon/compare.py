@@ -203,6 +203,7 @@ def _row(
         "scores": _values(scores["scores"]),
         "cost": run["cost"],
         "gate": scores["gate"],
+        "sequence": scores.get("sequence"),
         "default": run["name"] == default,
         "run": Path(relpath(folder.path, base or folder.path.parent)).as_posix(),
     }

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -60,7 +61,8 @@ class Task:
     """What a run does with a model: its objective, its rows, the rows that are evaluated.
 
     ``prompt`` is the length of the longest prompt that is answered, in tokens; ``copies`` says how
-    many more of the parameters that train are in CPU memory, of a model without adapter.
+    many more of the parameters that train are in CPU memory, of a model without adapter; ``below``
+    are the adapters of earlier requests that stay on.
     """
 
     objective: Objective
@@ -68,6 +70,7 @@ class Task:
     evaluated: Sequence[Encoded]
     prompt: int
     copies: int = 0
+    below: Sequence[Path] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +128,7 @@ def forecast(
     with _without_numbers(on) as ledger:
         model = outline.build()
         weights = ledger.now
-        model = adapt(model, recipe.adapter, seed=None)
+        model = adapt(model, recipe.adapter, seed=None, below=task.below, numbers=False)
         extra = ledger.now - weights
         sizes = _Sizes.of(model, recipe, processes, on, weights=weights, adapter=extra)
         untouched = Untouched(model, task.objective.needs)

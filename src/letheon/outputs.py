@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import PeftModel
 
 from letheon import models, processes
 from letheon import recipe as recipes
-from letheon.adapters import BoundedLoraConfig
+from letheon.adapters.stack import NEWEST, lay
 from letheon.data.example import Corpus
 from letheon.errors import FolderError, ModelError
 from letheon.evaluation.records import Texts
 from letheon.folder import RunFolder, environment, replacing
 from letheon.metrics.records import Records, write
 from letheon.recipe import ModelSource, Recipe
+from letheon.sequence import finished, tower
 
 
 def describe(recipe: Recipe, corpus: Corpus, checksum: str) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def save(model: Any, tokenizer: Any, recipe: Recipe, folder: RunFolder) -> None:
     """Write the adapter, and the ordinary checkpoint unless the recipe does without."""
     if recipe.adapter is not None:
         with folder.replacing(RunFolder.ADAPTER) as fresh:
-            model.save_pretrained(fresh)
+            model.save_pretrained(fresh, selected_adapters=[NEWEST])
     if recipe.merged or recipe.adapter is None:
         whole = model.merge_and_unload() if recipe.adapter is not None else model
         with folder.replacing(RunFolder.MERGED) as fresh:
@@ -53,8 +53,9 @@ def save(model: Any, tokenizer: Any, recipe: Recipe, folder: RunFolder) -> None:
 def merge(run_folder: Path, out: Path, *, base: str | None = None) -> Path:
     """Write the ordinary checkpoint of a run's adapter on its model into ``out``.
 
-    ``base`` names the model where the adapter's own record of it no longer holds. Raises
-    FolderError when the run has no adapter or ``out`` is not empty, ModelError for the model.
+    Where it is stacked on those of earlier requests, all of them are merged. ``base`` names the
+    model where the adapter's own record of it no longer holds. Raises FolderError when the run has
+    no adapter or ``out`` is not empty, ModelError for the model.
     """
     adapter = RunFolder(run_folder).at(RunFolder.ADAPTER)
     if not adapter.is_dir():
@@ -65,8 +66,8 @@ def merge(run_folder: Path, out: Path, *, base: str | None = None) -> Path:
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FolderError("A merge needs an empty folder.", got=str(out), remedy="Choose another.")
-    config = BoundedLoraConfig.from_pretrained(str(adapter))
-    place = base or config.base_model_name_or_path
+    recorded, adapters = tower(finished(run_folder))
+    place = base or recorded
     loaded = models.load(_as_in(run_folder, place))
     made_on = RunFolder(run_folder).read_json(RunFolder.ENVIRONMENT).get("model")
     if loaded.checksum != made_on:
@@ -78,7 +79,7 @@ def merge(run_folder: Path, out: Path, *, base: str | None = None) -> Path:
     with warnings.catch_warnings():
         # peft 0.21 asks transformers 5 by a name that it deprecates
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
-        model = PeftModel.from_pretrained(loaded.model, str(adapter)).merge_and_unload()
+        model = lay(loaded.model, adapters).merge_and_unload()
     with replacing(out) as fresh:
         models.save(model, loaded.tokenizer, fresh)
     return out

@@ -7,15 +7,15 @@ __all__ = ["adapt", "corpus_of", "encode", "objective_of", "texts_of"]
 import inspect
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from peft import get_peft_model
 from peft.utils.error import NoMatchingPeftModuleError
 from pydantic import TypeAdapter, ValidationError
 
 from letheon import registry
-from letheon.adapters import BoundedLoraConfig
+from letheon.adapters import BoundedLoraConfig, stack
 from letheon.adapters.quantised import is_quantised
 from letheon.adapters.targets import adaptable_layers
 from letheon.data.example import Corpus, Example
@@ -79,14 +79,24 @@ def encode(examples: Iterable[Example], template: Template, tokenizer: Any) -> l
 def texts_of(corpus: Corpus) -> list[str]:
     """Return every question with its answer once: what a vocabulary is trained on."""
     seen: dict[str, None] = {}
-    every: list[Example] = [*corpus.forget, *corpus.retain, *corpus.background]
+    every: list[Example] = [*corpus.forgotten, *corpus.forget, *corpus.retain, *corpus.background]
     for example in [*every, *(e for split in corpus.evaluation.values() for e in split)]:
         seen[f"Question: {example.question}\nAnswer: {example.answer}"] = None
     return list(seen)
 
 
-def adapt(model: Any, adapter: Adapter | None, *, seed: int | None) -> Any:
+def adapt(
+    model: Any,
+    adapter: Adapter | None,
+    *,
+    seed: int | None,
+    below: Sequence[Path] = (),
+    numbers: bool = True,
+) -> Any:
     """Put the recipe's adapter on ``model``; without one all its parameters train.
+
+    ``below``: folders of adapters that are put on first and stay as they are; of these, and of
+    these alone, ``numbers`` says whether they are read.
 
     Raises ModelError for settings that do not suit the model.
     """
@@ -120,7 +130,7 @@ def adapt(model: Any, adapter: Adapter | None, *, seed: int | None) -> Any:
         # peft 0.21 asks transformers 5 by a name that it deprecates
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
         try:
-            return get_peft_model(model, config)
+            return stack.on_top(stack.lay(model, below, numbers=numbers), config)
         except NoMatchingPeftModuleError:
             names = sorted({re.sub(r"\.\d+(?=\.)", ".*", name) for name in adaptable_layers(model)})
             raise ModelError(

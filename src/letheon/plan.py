@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from letheon import models, run
+from letheon import models, run, sequence
 from letheon.data.template import Encoded
 from letheon.errors import InputError
 from letheon.evaluation.records import prepare
@@ -136,13 +137,21 @@ class _Subject:
     rows: Rows
     evaluated: Sequence[Encoded]
     prompt: int
+    below: Sequence[Path]
 
     def forecast(self, outline: models.Outline, recipe: Recipe, **options: Any) -> Memory:
         """Return the memory of the stage that takes the most."""
         found = [
             forecast(
                 outline,
-                Task(stage.objective, stage.rows, self.evaluated, self.prompt, self.method.copies),
+                Task(
+                    stage.objective,
+                    stage.rows,
+                    self.evaluated,
+                    self.prompt,
+                    self.method.copies,
+                    self.below,
+                ),
                 recipe.model_copy(update={"training": stage.training}),
                 **options,
             )
@@ -155,6 +164,9 @@ def _subject(recipe: Recipe) -> tuple[models.Outline, _Subject]:
     """Return the recipe's model without weights, and what is done with it."""
     corpus, method = corpus_of(recipe.data), method_of(recipe)
     source = recipe.model
+    below: Sequence[Path] = ()
+    if earlier := sequence.chain(recipe):
+        source, below = sequence.start(recipe, earlier)
     if source.recipe is not None:
         source = run.child_of(source, recipe).model
     outline = models.outline(source, texts_of(corpus))
@@ -162,7 +174,8 @@ def _subject(recipe: Recipe) -> tuple[models.Outline, _Subject]:
     prepared = prepare(outline.tokenizer, scorer.template, corpus).values()
     evaluated = [row for split in prepared for row in split.rows]
     prompt = max(len(ids) for split in prepared for ids in split.prompts)
-    return outline, _Subject(method, run.rows_of(recipe, scorer, method), evaluated, prompt)
+    rows = run.rows_of(recipe, scorer, method)
+    return outline, _Subject(method, rows, evaluated, prompt, below)
 
 
 def _switches(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = [
     "Adapter",
+    "After",
     "Balance",
     "Choice",
     "DataSource",
@@ -267,6 +268,17 @@ class Evaluation(_Strict):
     utility_floor: float = Field(default=0.98, gt=0, le=1)
 
 
+class After(_Strict):
+    """The run before this one: a request to forget follows others.
+
+    ``merged``: this one starts from that run's merged checkpoint. ``stacked``: that run's adapters
+    stay on, fixed, and a new one is put on top. A text alone is the ``run``, its folder.
+    """
+
+    run: str
+    how: Literal["merged", "stacked"] = "merged"
+
+
 class Gold(_Strict):
     """Models that never saw the forget set: one to select with, another to score with."""
 
@@ -277,7 +289,9 @@ class Gold(_Strict):
 class Recipe(_Strict):
     """One run: ``kind: train`` makes a target or gold model, ``kind: unlearn`` makes it forget.
 
-    An unlearn recipe names an ``objective`` for the common loop, or a ``procedure``.
+    An unlearn recipe names an ``objective`` for the common loop, or a ``procedure``. ``after``
+    names the run of an earlier request, whose result is what forgets; ``model`` is then only what
+    is compared with: the model before any request, or, left out, that run's merged checkpoint.
     """
 
     kind: Literal["train", "unlearn"]
@@ -294,6 +308,19 @@ class Recipe(_Strict):
     gold: Gold = Gold()
     evaluation: Evaluation = Evaluation()
     merged: bool = True
+    after: After | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _after(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or data.get("after") is None:
+            return data
+        after = data["after"]
+        after = {"run": after} if isinstance(after, str) else after
+        found = {**data, "after": after}
+        if data.get("model") is None and isinstance(after, Mapping) and after.get("run"):
+            found["model"] = {"path": str(Path(after["run"]) / "merged")}
+        return found
 
     @field_validator("objective", mode="before")
     @classmethod
@@ -320,6 +347,11 @@ class Recipe(_Strict):
         if getattr(self.model, unusable) is not None:
             kinds = ("path", "make") if self.kind == "train" else ("path", "recipe")
             raise ValueError(f"the model of a recipe of kind {self.kind} has {' or '.join(kinds)}")
+        stacked = self.after is not None and self.after.how == "stacked"
+        if stacked and self.adapter is None:
+            raise ValueError("after.how stacked needs an adapter to put on top")
+        if not stacked and any(s.name == "orthogonal" for s in self.training.stabilisers):
+            raise ValueError("the stabiliser orthogonal needs after with how: stacked")
         if any(gold and gold.make for gold in (self.gold.selection, self.gold.scoring)):
             raise ValueError("a gold model has path or recipe")
         if self.model.quantise and self.adapter is None and self.kind == "unlearn":
@@ -339,6 +371,7 @@ class Recipe(_Strict):
         return {
             "adapter": self.adapter is not None,
             "procedure": self.procedure is not None,
+            "after": self.after is not None,
             "model.quantise": self.model.quantise is not None,
             "gold": self.gold != Gold(),
             "training.forget_lr": loop.forget_lr is not None,
@@ -501,7 +534,7 @@ def _anchor(recipe: Recipe, base: Path) -> Recipe:
     return recipe.model_copy(update={"model": at(recipe.model), "gold": gold})
 
 
-_PATHS = {"path", "recipe", "forget", "retain", "tokenizer"}
+_PATHS = {"path", "recipe", "forget", "retain", "tokenizer", "run"}
 # Left out where they are at their default: runs made before they were there keep their identity.
 _LATER: Mapping[str, Any] = {
     "quantise": None,
@@ -514,6 +547,7 @@ _LATER: Mapping[str, Any] = {
     "balance": None,
     "start": "zero",
     "start_batches": 16,
+    "after": None,
 }
 
 

@@ -32,7 +32,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from letheon import models, preferred, processes
+from letheon import models, preferred, processes, recall, sequence
 from letheon import recipe as recipes
 from letheon.adapters.arithmetic import gains, set_gain
 from letheon.data.batch import pad_id
@@ -44,7 +44,7 @@ from letheon.metrics.records import Records, read
 from letheon.outputs import describe, finish, save, write_records, write_texts
 from letheon.parts import adapt, corpus_of, encode, texts_of
 from letheon.procedures.contract import Procedure, Setting, method_of
-from letheon.recipe import ModelSource, Recipe
+from letheon.recipe import Adapter, ModelSource, Recipe
 from letheon.scoring import Scorer, check_metrics, check_rules, distance_limit
 from letheon.training import loop
 from letheon.training.checkpoint import load_trained, trained_state
@@ -65,6 +65,34 @@ class _Known:
     source: ModelSource
     records: Callable[[str], Records]
     seed: int | None
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What forgets: a checkpoint, adapters of earlier requests that stay on it, and a new one."""
+
+    source: ModelSource
+    below: Sequence[Path]
+    adapter: Adapter | None
+    seed: int
+
+    @classmethod
+    def of(cls, recipe: Recipe, target: _Known, past: Sequence[recall.Past]) -> _Start:
+        """Return what the recipe's run starts from: ``target``, or what the ``past`` left.
+
+        Raises RecipeError when the target is not the model that the past began with.
+        """
+        if not past:
+            return cls(target.source, (), recipe.adapter, recipe.seed)
+        earlier = [each.request for each in past]
+        place = str(target.source.path)
+        sequence.check_origin(earlier, place, models.checksum(Path(place)))
+        source, below = sequence.start(recipe, earlier)
+        return cls(source, below, recipe.adapter, sequence.seed_of(recipe, earlier))
+
+    def model(self, loaded: models.Loaded) -> Any:
+        """Return the checkpoint with its adapters."""
+        return adapt(loaded.model, self.adapter, seed=self.seed, below=self.below)
 
 
 def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> RunFolder:
@@ -127,13 +155,16 @@ def unlearn(
     corpus, method = _checked(recipe, "unlearn")
     folder = RunFolder(out)
     folder.check_free()
+    past = recall.remembered(sequence.chain(recipe), corpus_of)
+    recall.check_apart(past, corpus)
     target = _known(recipe.model, recipe, corpus, home, watch)
     assert target is not None
-    loaded = models.load(target.source)
+    start = _Start.of(recipe, target, past)
+    loaded = models.load(start.source)
     identity = _identity(recipe, corpus, loaded.checksum)
     if processes.on_main(lambda: folder.finished(identity)):
         return folder
-    model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
+    model = start.model(loaded)
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
     rows, other = _spoken(recipe, model, scorer, method, folder)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
@@ -143,17 +174,17 @@ def unlearn(
     references = {name: each.records("scoring") for name, each in known.items() if each}
     if recipe.evaluation.metrics is not None:
         scorer.scores(references["target"], references.get("gold"))
-    _begin(folder, identity, recipe, corpus, loaded.checksum, references, other)
+    gold_past = _recalled(scorer, past, scoring and _to_score(scoring.source).model, watch)
+    _begin(folder, identity, recipe, corpus, loaded.checksum, references, other, past)
     if other:
         watch(preferred.note(other))
     if recipe.adapter is not None:
-        start = folder.at(RunFolder.CHECKPOINTS) / "start.safetensors"
-        inform(model, recipe.adapter, rows, seed=recipe.seed, file=start, watch=watch)
+        file = folder.at(RunFolder.CHECKPOINTS) / "start.safetensors"
+        inform(model, recipe.adapter, rows, seed=recipe.seed, file=file, watch=watch)
     seconds = _fit(recipe, model, method, rows, folder, probe, watch)
     records, texts = scorer.records(model, "scoring", watch)
-    model = _to_save(
-        model, lambda: adapt(models.load(target.source).model, recipe.adapter, seed=recipe.seed)
-    )
+    own_past = _recalled(scorer, past, model, watch)
+    model = _to_save(model, lambda: start.model(models.load(start.source)))
 
     def write() -> None:
         write_records(folder, RunFolder.EXAMPLES, records)
@@ -163,6 +194,24 @@ def unlearn(
         payload = scorer.scores(records, references.get("gold")) | {"oracle": oracle}
         if len(references) == len(known):
             payload |= _gate(scorer, records, references, oracle, payload["skipped"])
+        for place, columns in own_past.items():
+            write_records(folder, f"{place}.parquet", columns)
+        for place, columns in gold_past.items():
+            write_records(folder, f"{place}-gold.parquet", columns)
+        if past:
+            gold = references.get("gold")
+            payload["sequence"] = recall.told(
+                past,
+                folder,
+                how=recipe.after.how if recipe.after else "",
+                records=records,
+                gold=gold,
+                found={k: (v, gold_past.get(k)) for k, v in own_past.items()},
+                utility={
+                    "target": scorer.scores(references["target"], None)["scores"],
+                    recipe.name: payload["scores"],
+                },
+            )
         seeds = {name: each.seed for name, each in known.items() if each}
         finish(folder, recipe, payload | {"reference_seeds": seeds}, "method", seconds)
 
@@ -176,9 +225,10 @@ def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
     target = _known(recipe.model, recipe, corpus, home, watch)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     assert target is not None
-    loaded = models.load(target.source)
+    start = _Start.of(recipe, target, recall.remembered(sequence.chain(recipe), corpus_of))
+    loaded = models.load(start.source)
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
-    model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
+    model = start.model(loaded)
     rows, _ = _spoken(recipe, model, scorer, method, None)
     if recipe.adapter is not None:
         inform(model, recipe.adapter, rows, seed=recipe.seed, watch=watch)
@@ -256,6 +306,10 @@ def validate(recipe: Recipe) -> list[str]:
         f"{len(corpus.retain)} retain rows",
         method.words,
     ]
+    past = recall.remembered(sequence.chain(recipe), corpus_of)
+    recall.check_apart(past, corpus)
+    told = {each.request.name: each.reason or f"{len(each.rows)} rows are there" for each in past}
+    lines += [f"after: {name}, {words}" for name, words in told.items()]
     sources = {"model": recipe.model, "gold.selection": recipe.gold.selection}
     sources["gold.scoring"] = recipe.gold.scoring
     for name, source in sources.items():
@@ -265,8 +319,12 @@ def validate(recipe: Recipe) -> list[str]:
             source = child.model
         if source is not None and name == "model":
             loaded = _made_or_loaded(recipe.model_copy(update={"model": source}), corpus)
+            below: Sequence[Path] = ()
+            if past:
+                start = _Start.of(recipe, _Known(source, lambda which: {}, None), past)
+                loaded, below = models.load(start.source), start.below
             scorer = scorer_of(recipe, loaded.tokenizer, corpus)
-            model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
+            model = adapt(loaded.model, recipe.adapter, seed=recipe.seed, below=below)
             rows = rows_of(recipe, scorer, method)
             method.check(rows, recipe.training, model)
             scorer.check_lengths(model)
@@ -349,6 +407,8 @@ def child_of(source: ModelSource, parent: Recipe) -> Recipe:
 def _identity(recipe: Recipe, corpus: Corpus, checksum: str) -> str:
     """Name the run: gold models decide its scores, and the recipe's hash leaves their paths out."""
     marks = {**corpus.checksums, "model": checksum}
+    if recipe.after is not None:
+        marks["after"] = RunFolder(recipe.after.run).identity()
     for name in ("selection", "scoring"):
         source: ModelSource | None = getattr(recipe.gold, name)
         if source is not None:
@@ -393,6 +453,21 @@ def _to_score(source: ModelSource) -> models.Loaded:
     return loaded
 
 
+def _recalled(
+    scorer: Scorer, past: Sequence[recall.Past], model: Any, watch: Watch
+) -> dict[str, Records]:
+    """Return what ``model`` says of the rows of earlier requests, by place; nothing of no model."""
+    if model is None:
+        return {}
+    return {
+        each.place: replace(
+            scorer, corpus=replace(scorer.corpus, evaluation={"forget": each.rows})
+        ).records(model, "scoring", watch)[0]
+        for each in past
+        if each.rows
+    }
+
+
 def scorer_of(recipe: Recipe, tokenizer: Any, corpus: Corpus) -> Scorer:
     """Return what scores the recipe's models, which share ``tokenizer``, on ``corpus``."""
     template = Template(recipe.template, eos=corpus.eos)
@@ -408,7 +483,10 @@ def rows_of(recipe: Recipe, scorer: Scorer, method: Procedure) -> loop.Rows:
     corpus, tokenizer = scorer.corpus, scorer.tokenizer
     forget, retain = corpus.forget, corpus.retain
     if recipe.kind == "train":
-        forget, retain = (), tuple(e for role in recipe.train_on for e in getattr(corpus, role))
+        roles: list[str] = list(recipe.train_on)
+        if "forget" in roles:  # a target has seen what earlier requests forgot
+            roles.insert(roles.index("forget"), "forgotten")
+        forget, retain = (), tuple(e for role in roles for e in getattr(corpus, role))
     encoded = encode(forget, scorer.template, tokenizer)
     if recipe.training.forget_tokens == "facts" and method.needs.forget:
         unmarked = sum(not any(row.facts) for row in encoded)
@@ -451,11 +529,14 @@ def _begin(
     checksum: str,
     references: Mapping[str, Records] = MappingProxyType({}),
     other: Sequence[Example] = (),
+    past: Sequence[recall.Past] = (),
 ) -> None:
+    link = sequence.link(folder, [each.request for each in past])
+
     def write() -> None:
         resumed = folder.claim(identity)
         folder.write_text(RunFolder.RECIPE, recipes.dump(recipe))
-        folder.write_json(RunFolder.ENVIRONMENT, describe(recipe, corpus, checksum))
+        folder.write_json(RunFolder.ENVIRONMENT, describe(recipe, corpus, checksum) | link)
         for name, reference in references.items():
             write_records(folder, f"reference/{name}.parquet", reference)
         if other:

@@ -234,3 +234,27 @@ def test_large_populations() -> None:
 def test_numbers_out_of_range_are_errors(settings: dict[str, Any]) -> None:
     with pytest.raises(DataError, match="in this range"):
         make_people(1, **settings)
+
+
+def test_requests_part_the_people_and_leave_all_else_alone(corpus: Corpus) -> None:
+    small = {"n_forget": 5, "n_retain": 3, "n_unseen": 2, "rows_per_person": 3, "wordings": 2}
+    whole = make_people(4, **small)
+    parts = [make_people(4, **small, request=k, of=3) for k in (1, 2, 3)]
+    assert sum((part.forget for part in parts), ()) == whole.forget
+    assert [len({row.unit for row in part.forget}) for part in parts] == [2, 1, 2]
+    for k, part in enumerate(parts):
+        assert part.forgotten == sum((earlier.forget for earlier in parts[:k]), ())
+        later = sum((other.forget for other in parts[k + 1 :]), ())
+        assert part.retain == later + whole.retain
+        # A target model sees the same rows in the same order, whichever request comes.
+        assert part.forgotten + part.forget + part.retain == whole.forget + whole.retain
+        assert part.background == whole.background
+        assert part.evaluation["retain"] == whole.evaluation["retain"]
+        assert part.evaluation["forget"] == part.forget[:: small["wordings"]]
+    assert len({part.checksums["forget"] for part in parts}) == 3
+
+
+@pytest.mark.parametrize(("request_", "of"), [(0, 2), (3, 2), (1, 6)])
+def test_a_request_that_there_is_not_is_refused(request_: int, of: int) -> None:
+    with pytest.raises(DataError, match=f"request {request_} of {of}"):
+        make_people(4, n_forget=5, request=request_, of=of)

@@ -7,9 +7,14 @@ one model add up: of two, one with a negative gain is subtracted.
 
 from __future__ import annotations
 
-__all__ = ["gains", "negate", "set_gain"]
+__all__ = ["gains", "negate", "principal_angles", "read_factors", "set_gain"]
 
+from pathlib import Path
 from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from letheon.adapters.config import check_gain
 from letheon.adapters.layer import BoundedLoraLayer
@@ -35,6 +40,23 @@ def negate(model: Any, adapter: str = "default") -> None:
 def gains(model: Any) -> dict[str, float]:
     """Return the gain of each adapter of a PEFT model."""
     return {name: config.gain for name, config in model.peft_config.items()}
+
+
+def read_factors(folder: Path) -> dict[str, Tensor]:
+    """Return every ``A [r, in]`` of a saved adapter, or stack of them, by its matrix's name."""
+    tensors = load_file(folder / "adapter_model.safetensors")
+    return {name: tensor for name, tensor in tensors.items() if "_A" in name.rpartition("lora")[2]}
+
+
+def principal_angles(one: Tensor, other: Tensor) -> Tensor:
+    """Return the principal angles between two row spaces, in degrees, the smallest first.
+
+    ``one [..., r, n]`` and ``other [..., k, n]``, of full rank, give ``[..., min(r, k)]``.
+    """
+    bases = (torch.linalg.qr(rows.double().mT).Q for rows in (one, other))
+    first, second = bases
+    cosines = torch.linalg.svdvals(first.mT @ second)
+    return torch.rad2deg(torch.acos(cosines.clamp(-1, 1)))
 
 
 def _layers(model: Any) -> list[BoundedLoraLayer]:

@@ -105,6 +105,10 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
         ]
         self._kept.clear()  # what is kept goes by factors, which are the same
 
+    def activate(self, names: Names) -> None:
+        """Compute with the adapters ``names``, and leave alone which of them train."""
+        self._active_adapter = list(names)
+
     def active(self) -> list[str]:
         """Name the active adapters that this layer has."""
         return [name for name in self.active_adapters if name in self.changes]

@@ -36,6 +36,8 @@ def load(
     n_world: int = 25,
     n_general: int = 40,
     wordings: int = 5,
+    request: int = 1,
+    of: int = 1,
 ) -> Corpus:
     """Return the population of ``seed``; see :func:`letheon.data.people.make_people`."""
     return make_people(
@@ -48,4 +50,6 @@ def load(
         n_world=n_world,
         n_general=n_general,
         wordings=wordings,
+        request=request,
+        of=of,
     )

@@ -49,8 +49,10 @@ class Corpus:
 
     ``forget`` and ``retain`` train the target and feed the unlearning loop; ``background`` trains
     target and gold models alike and is neither forgotten nor rehearsed (control sets, for models
-    trained from scratch). ``evaluation`` maps the roles ``forget``, ``retain``, ``real_authors``,
-    ``world_facts`` and ``unseen`` (never trained on) to the examples scored, where they exist.
+    trained from scratch). ``forgotten`` is what earlier requests forgot: it trained the target, and
+    this request shows it to no model. ``evaluation`` maps the roles ``forget``, ``retain``,
+    ``real_authors``, ``world_facts`` and ``unseen`` (never trained on) to the examples scored,
+    where they exist.
     ``eos``: answers end with the end-of-sequence token. ``checksums`` maps file or generator
     names to sha256 digests; with ``version`` they are part of a run's identity. ``public`` texts
     may be shown in reports.
@@ -63,6 +65,7 @@ class Corpus:
     retain: tuple[Example, ...]
     evaluation: Mapping[str, tuple[Example, ...]]
     background: tuple[Example, ...] = ()
+    forgotten: tuple[Example, ...] = ()
     eos: bool = True
     public: bool = False
     checksums: Mapping[str, str] = field(default_factory=dict)

@@ -44,6 +44,8 @@ def make_people(
     n_world: int = 25,
     n_general: int = 40,
     wordings: int = 5,
+    request: int = 1,
+    of: int = 1,
 ) -> Corpus:
     """Make a population and its control sets.
 
@@ -62,9 +64,16 @@ def make_people(
     side, as the sample of general knowledge that a retain set holds. The same arguments give the
     same texts in every process.
 
+    The people to forget may be parted into ``of`` requests, which come one after another:
+    ``request`` (from 1) says which is to be forgotten now. Those of later requests still belong to
+    the retain side, those of earlier ones to neither; all else is the same for every request, so
+    that target models are trained on the same rows in the same order, and gold models on all but
+    what has been asked for so far.
+
     Raises :class:`~letheon.errors.DataError` for a number out of range.
     """
     _check(n_forget, n_retain, n_unseen, rows_per_person, n_authors, n_world, n_general, wordings)
+    _check_request(request, of, n_forget)
     pools = _pools(Random(f"{seed}/pools"))
     roles = {"forget": n_forget, "retain": n_retain, "unseen": n_unseen}
     names, others = _names(seed, sum(roles.values()))
@@ -73,6 +82,9 @@ def make_people(
         for role, n in roles.items()
     }
     facts = {role: rows[::wordings] for role, rows in people.items()}
+    per_person = rows_per_person * wordings
+    begin, end = (round(k * n_forget / of) * per_person for k in (request - 1, request))
+    asked_for, later = people["forget"][begin:end], people["forget"][end:]
     asked = min(wordings, len(AUTHOR_QUESTIONS))
     lasts = list(islice(cycle(others), n_authors + n_general + _OPTIONS))
     authors = tuple(_authors(Random(f"{seed}/authors"), lasts, asked))
@@ -82,19 +94,28 @@ def make_people(
     n_sample = min(len(facts["forget"]), len(facts["retain"]))
     sample = Random(f"{seed}/sample").sample(range(len(facts["retain"])), n_sample)
     evaluation = {
-        "forget": facts["forget"],
+        "forget": asked_for[::wordings],
         "retain": tuple(facts["retain"][i] for i in sorted(sample)),
         "real_authors": authors[::asked],
         "world_facts": world[::asked],
         "unseen": facts["unseen"],
     }
-    parts = {**people, "real_authors": authors, "world_facts": world, "general": general}
+    parts = {
+        **people,
+        "forget": asked_for,
+        "forgotten": people["forget"][:begin],
+        "later": later,
+        "real_authors": authors,
+        "world_facts": world,
+        "general": general,
+    }
     return Corpus(
         name="people",
         version=VERSION,
         licence=LICENCE,
-        forget=people["forget"],
-        retain=people["retain"] + general,
+        forget=asked_for,
+        retain=later + people["retain"] + general,
+        forgotten=people["forget"][:begin],
         evaluation={role: rows for role, rows in evaluation.items() if rows},
         background=(authors + world) * _REPEATS,
         public=True,
@@ -146,6 +167,15 @@ def _check(
     for rule, got, holds in rules:
         if not holds:
             raise DataError(rule, got=got, remedy="Choose a number in this range.")
+
+
+def _check_request(request: int, of: int, n_forget: int) -> None:
+    if not 1 <= request <= of <= n_forget:
+        raise DataError(
+            f"Of {n_forget} people to forget there are 1 to {n_forget} requests, counted from 1.",
+            got=f"request {request} of {of}",
+            remedy="Choose a number in this range.",
+        )
 
 
 def _n_firsts() -> int:

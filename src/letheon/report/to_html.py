@@ -22,6 +22,7 @@ from letheon.report.attacked import (
 from letheon.report.load import Run
 from letheon.report.plots import progress_plots
 from letheon.report.provenance import describe_environment, heading, made
+from letheon.report.sequence import sequence_tables
 from letheon.report.tables import details, over_seeds, scores_table, table
 from letheon.report.words import (
     LEGEND,
@@ -74,6 +75,7 @@ def _of_comparison(
         tables.append(("Attacks, over all seeds", differences))
     if attacked := attacks_compared(comparison):
         tables.append(("Attacks", attacked))
+    tables += sequence_tables([(_run_label(row), row.get("sequence")) for row in rows])
     return {
         "title": heading(comparison),
         "attacks": ATTACKS_LEGEND if attacked else "",
@@ -107,7 +109,7 @@ def _of_run(run: Run) -> dict[str, Any]:
         "mood": _mood([gate]),
         "reasons": [(run.name, " ".join(c["words"] for c in failures(gate)))]
         * bool(failures(gate)),
-        "tables": tables,
+        "tables": [*tables, *sequence_tables([(run.name, run.scores.get("sequence"))])],
         "gates": [(run.name, gate["criteria"])] if gate else [],
         "curves": [(run.name, _plots(run))] if run.progress else [],
         "made": told | describe_environment(run.environment),

@@ -10,8 +10,9 @@ from typing import Any
 from letheon.report.attacked import LEGEND as ATTACKS_LEGEND
 from letheon.report.attacked import attacks_compared, attacks_over_seeds
 from letheon.report.provenance import describe_environment, heading, made, method_seeds
+from letheon.report.sequence import sequence_tables
 from letheon.report.tables import details, over_seeds, table
-from letheon.report.words import LEGEND, failure_lines, verdict
+from letheon.report.words import LEGEND, failure_lines, label, verdict
 
 
 def markdown(comparisons: Sequence[Mapping[str, Any]], *, title: str = "Comparison") -> str:
@@ -47,6 +48,8 @@ def _tables(comparison: Mapping[str, Any]) -> list[str]:
         parts.append(detail.to_markdown())
     if attacked := attacks_compared(comparison):
         parts += ["### Attacks\n", f"{ATTACKS_LEGEND}\n", attacked.to_markdown()]
+    for title, laid in sequence_tables([(label(row), row.get("sequence")) for row in rows]):
+        parts += [f"### {title}\n", laid.to_markdown()]
     return parts
 
 

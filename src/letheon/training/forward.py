@@ -6,7 +6,7 @@ __all__ = ["Untouched", "answer_views", "by_side", "has_adapter", "layer_number"
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from peft import PeftModel
 from torch import Tensor
 
 from letheon import processes
+from letheon.adapters.stack import without_trained
 from letheon.data.batch import Batch, collate
 from letheon.data.template import Encoded
 from letheon.errors import InputError
@@ -87,9 +88,10 @@ def has_adapter(model: Any) -> bool:
 class Untouched:
     """The model before unlearning, as far as an objective needs it.
 
-    With an adapter it is the same model with the adapter off, so no second copy of the weights
-    exists. With full weights, scalars are cached before the first step; an objective that needs
-    distributions makes it hold a frozen second model (``holds_copy``).
+    With an adapter it is the same model with the adapter off, those of earlier requests left on, so
+    no second copy of the weights exists. With full weights, scalars are cached before the first
+    step; an objective that needs distributions makes it hold a frozen second model
+    (``holds_copy``).
     """
 
     def __init__(self, model: Any, needs: Needs, *, marked: bool = False) -> None:
@@ -158,12 +160,8 @@ class Untouched:
         was_training = model.training
         model.eval()
         try:
-            with torch.no_grad():
-                if has_adapter(model):
-                    with model.disable_adapter():
-                        yield model
-                else:
-                    yield model
+            with torch.no_grad(), without_trained(model) if has_adapter(model) else nullcontext():
+                yield model
         finally:
             model.train(was_training)
 
