@@ -361,6 +361,8 @@ class Recipe(_Strict):
                 raise ValueError("adapter.start fila needs gradients of weights, so no quantise")
             if self.training.parallel == "fsdp2":
                 raise ValueError("adapter.start fila goes with training.parallel ddp")
+            if stacked:
+                raise ValueError("adapter.start fila goes with after.how merged")
         return self
 
     def _idle(self) -> dict[str, bool]:
