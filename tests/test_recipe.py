@@ -62,6 +62,11 @@ def test_recipes_named_inside_are_beside_this_one(tmp_path: Path) -> None:
             "training={steps: 1, offload_optimizer: true, mixed_precision: fp16}",
             "offload_optimizer goes with mixed_precision bf16 or no",
         ),
+        ("training.balance={every: 2}", "no training.balance.ratio"),
+        ("training.balance={ratio: 0}", "greater than 0"),
+        ("training.balance={ratio: 1, evry: 2}", r"balance.evry. Did you mean every\?"),
+        ("training={steps: 1, patience: 2}", "patience goes by select and probe_every"),
+        ("adapter.scale=wide", "adapter.scale"),
         ("seed.x=1", "valid integer. Got: seed"),
         ("seed=-1", "greater than or equal to 0. Got: seed = -1"),
         ("seed=99999999999999999999", "less than"),
@@ -92,6 +97,7 @@ def test_a_wrong_override_is_refused_by_name(tmp_path: Path, override: str, word
         "training.probe_every=3",
         "training.probe_from=2",
         "training.stop_at={score: x, value: 1}",
+        "training.balance={ratio: 1}",
     ],
 )
 def test_settings_that_training_would_leave_alone_are_refused(
@@ -152,3 +158,22 @@ def test_paths_do_not_name_a_run_and_everything_else_does() -> None:
     assert fingerprint(changed(by_path, training__offload_optimizer=False)) == fingerprint(by_path)
     checks = recipe.resolve(by_path, where="here").fingerprint
     assert checks({"a": "1", "b": "2"}) == checks({"b": "2", "a": "1"}) != checks({"a": "1"})
+
+
+def test_the_rules_on_their_page_are_a_recipes() -> None:
+    page = Path(__file__).resolve().parent.parent / "docs" / "rules.md"
+    block = yaml.safe_load(page.read_text(encoding="utf-8").split("```")[1].removeprefix("yaml"))
+    found = recipe.resolve(
+        UNLEARN | {k: UNLEARN.get(k, {}) | v for k, v in block.items()}, where="page"
+    )
+    assert found.adapter is not None
+    assert (found.adapter.omega, found.adapter.scale) == ("auto", "auto")
+    assert found.training.balance is not None
+    assert found.training.patience == 3
+
+
+def test_what_is_not_asked_for_leaves_the_identity_alone() -> None:
+    plain = recipe.resolve(UNLEARN, where="here")
+    given = UNLEARN | {"training": UNLEARN["training"] | {"patience": None, "balance": None}}
+    assert "balance" not in str(recipe._without_paths(plain.model_dump(mode="json")))
+    assert recipe.resolve(given, where="here").fingerprint({}) == plain.fingerprint({})

@@ -19,6 +19,7 @@ from letheon.objectives.gradient_ascent import GradientAscent
 from letheon.objectives.gradient_difference import GradientDifference
 from letheon.objectives.npo import NPO
 from letheon.objectives.pdu import PDU
+from letheon.objectives.simnpo import SimNPO
 from letheon.recipe import Balance, Training
 from letheon.training import loop
 from letheon.training.checkpoint import trained_state
@@ -115,6 +116,21 @@ def test_a_side_without_a_gradient_leaves_the_weight_alone() -> None:
     objective = GradientDifference(retain_weight=0.0)
     (found,) = of(run(objective, balance=Balance(ratio=0.5))[0], "balance")
     assert (found["factor"], found["retain"]) == (1.0, 0.0)
+
+
+def test_what_is_forgotten_is_not_blown_up_again() -> None:
+    """A SimNPO far from its margin has next to no gradient; later factors stay below the first."""
+    saturated = SimNPO(beta=50.0)
+    (found,) = of(run(saturated, balance=Balance(ratio=0.5))[0], "balance")
+    assert found["forget"] < 1e-6 * found["retain"]
+    assert found["factor"] == 1.0
+    events, _ = run(NPO(), steps=30, balance=Balance(ratio=0.5, every=1))
+    first, *later = (event["factor"] for event in of(events, "balance"))
+    assert max(later) <= first
+    assert min(later) < max(later)
+    wanted = [0.5 * e["retain"] / e["forget"] for e in of(events, "balance")]
+    assert [min(first, each) for each in wanted] == pytest.approx([first, *later])
+    assert max(wanted) > first
 
 
 @pytest.mark.parametrize(

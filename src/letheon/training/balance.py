@@ -2,7 +2,9 @@
 
 At the first step, and every ``every`` steps after it, the forget side's terms get the factor ``f``
 with ``f ||grad L_forget|| = ratio ||grad L_retain||``: the norms of each side's weighted terms over
-all trained parameters, on that step's own rows. In between ``f`` stays. So the objective's own
+all trained parameters, on that step's own rows. In between ``f`` stays, and it never exceeds the
+first one: a loss whose gradient dies out as its rows are forgotten is not to be blown up again, nor
+is the retain weight that an objective raises itself (``pdu``) to be undone. So the objective's own
 ``forget_weight`` cancels out. With ``ratio`` 1 at every step it is the gradient of normalised
 gradient difference (Bu et al. 2024, arXiv 2410.22086) but for its length, which stays that of the
 retain side.
@@ -26,6 +28,9 @@ from letheon.errors import InputError
 from letheon.objectives.contract import LossTerms, Needs, Objective, State, Unit, Views
 from letheon.recipe import Balance
 from letheon.training.parallel import whole
+
+# A forget gradient shorter than this share of the other is rounding, not forgetting.
+_LEAST = 1e-4
 
 
 def balanced(objective: Objective, rule: Balance | None) -> Objective:
@@ -61,8 +66,8 @@ class Balanced(Objective):
         return self.own.needs
 
     def init(self, seed: int) -> State:
-        """Return the own state and the factor."""
-        return {"own": self.own.init(seed), "factor": 1.0}
+        """Return the own state, the factor and what it is at most: after the first, that one."""
+        return {"own": self.own.init(seed), "factor": 1.0, "most": math.inf}
 
     def loss(self, model: Views, reference: Views, state: State) -> LossTerms:
         """Return the own terms, those of the forget side with the factor in their weights."""
@@ -94,17 +99,20 @@ class Balanced(Objective):
         """Return the state with a new factor, and what was measured: ``factor`` and the norms.
 
         ``passes`` run the model on this process's pieces of the step, given a state; ``counts``
-        are the step's. A norm that is zero or not finite leaves the factor as it is. Gradients are
-        zero afterwards.
+        are the step's. A norm that is zero or not finite, and a forget side's that is next to
+        nothing beside the other, leave the factor as it is. Gradients are zero afterwards.
         """
         plain = state | {"factor": 1.0}
         norms = {
             side: _norm(side, model, [partial(p, plain) for p in passes], counts, accelerator)
             for side in ("forget", "retain")
         }
-        found = self.rule.ratio * norms["retain"] / norms["forget"] if norms["forget"] else 0.0
-        factor = found if found > 0 and math.isfinite(found) else state["factor"]
-        return state | {"factor": factor}, {"factor": factor, **norms}
+        forget, retain = norms["forget"], norms["retain"]
+        if not (0 < retain < math.inf and _LEAST * retain < forget < math.inf):
+            return state, {"factor": state["factor"], **norms}
+        factor = min(self.rule.ratio * retain / forget, state["most"])
+        most = factor if state["most"] == math.inf else state["most"]
+        return state | {"factor": factor, "most": most}, {"factor": factor, **norms}
 
 
 def _norm(
