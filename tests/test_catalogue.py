@@ -10,7 +10,8 @@ from letheon.errors import RecipeError
 
 def test_everything_is_listed_with_one_line() -> None:
     found = entries()
-    assert list(found) == ["attacks", "benchmarks", "bounds", "metrics", "objectives"]
+    assert list(found) == sorted(found)
+    assert {"attacks", "bounds", "metrics", "objectives", "optimizers", "stabilisers"} < set(found)
     assert set(found["benchmarks"]) == {"people", "tofu", "tofu_log"} & set(found["benchmarks"])
     assert {"finetune", "gradient_ascent", "gradient_difference", "kl", "npo"} <= set(
         found["objectives"]

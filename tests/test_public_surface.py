@@ -40,12 +40,15 @@ SURFACE = {
         "load_comparison",
         "load_run",
         "load_runs",
+        "load_study",
         "markdown",
         "over_seeds",
+        "study_html",
+        "study_markdown",
         "table",
         "verdict",
     ],
-    "letheon.registry": ["load", "make", "names", "summary"],
+    "letheon.registry": ["example", "load", "make", "names", "summary"],
 }
 
 

@@ -15,6 +15,7 @@ _FOLDERS = {
     "metrics": "letheon.metrics",
     "objectives": "letheon.objectives",
     "optimizers": "letheon.optimizers",
+    "procedures": "letheon.procedures",
     "stabilisers": "letheon.stabilisers",
 }
 _KINDS = (*_FOLDERS, "bounds")

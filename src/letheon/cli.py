@@ -164,6 +164,50 @@ def unlearn(
     _print_run(folder.path, as_json)
 
 
+@app.command(epilog=_example("letheon study studies/people.yaml --out runs/people --jobs 2"))
+def study(
+    path: Annotated[Path, typer.Argument(metavar="STUDY", help="A study's YAML file.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a key of the base recipe, or the study's trials, select or attacks.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The study's folder; default runs/NAME of the study.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="At a time, each a process; 0: in this process.")
+    ] = 1,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="An Optuna database's URL for the queue; default a file in the folder."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare methods with as many random trials for each. Several commands may share a study."""
+    from letheon import study as module
+    from letheon import ui
+    from letheon.study.show import show
+
+    loaded = module.load(path, set_ or [])
+    place = out or Path("runs") / loaded.spec.name
+    words = f"letheon study {path.name}" + "".join(f" --set {each}" for each in _kept(set_ or []))
+    found = module.run(loaded, place, jobs=jobs, storage=storage, command=words)
+    if as_json:
+        _json(found)
+    else:
+        show(found, ui.console())
+        typer.echo(f"\nstudy: {place / 'study.json'}")
+
+
+def _kept(overrides: list[str]) -> list[str]:
+    """Leave out where this machine has its data: the command is kept with the results."""
+    return [each for each in overrides if not each.startswith("data.path=")]
+
+
 @app.command(epilog=_example("letheon evaluate --tofu-log full.json --reference-log retain90.json"))
 def evaluate(
     recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE]")] = None,

@@ -22,6 +22,7 @@ from letheon.errors import FolderError
 from letheon.folder import RunFolder, environment, replacing
 from letheon.metrics import compute_all
 from letheon.metrics.records import Records, read
+from letheon.report.study_tables import STUDY
 
 _REFERENCES = ("target", "gold", "second_gold")
 
@@ -244,8 +245,21 @@ def report(
 ) -> list[Path]:
     """Write ``report.html`` into each folder, or one Markdown page of all their comparisons.
 
-    A folder holds a comparison or a single run. Returns the files written.
+    A folder holds a comparison, a study or a single run; a study has a Markdown page to itself.
+    Returns the files written.
     """
+    studies = [path for path in folders if (path / STUDY).is_file()]
+    if markdown is not None and studies:
+        if len(folders) > 1:
+            raise FolderError(
+                "A study has a Markdown page to itself.",
+                got=f"{len(folders)} folders",
+                remedy="Make one page for each.",
+            )
+        text = reports.study_markdown(reports.load_study(studies[0]), title=title)
+        with replacing(markdown) as fresh:
+            fresh.write_text(text, encoding="utf-8")
+        return [markdown]
     if markdown is not None:
         comparisons = [reports.load_comparison(folder) for folder in folders]
         text = reports.markdown(comparisons, **({"title": title} if title else {}))
@@ -254,7 +268,9 @@ def report(
         return [markdown]
     for path in folders:
         folder = RunFolder(path)
-        if folder.at(RunFolder.COMPARISON).is_file():
+        if path in studies:
+            page = reports.study_html(reports.load_study(path), title=title)
+        elif folder.at(RunFolder.COMPARISON).is_file():
             found = reports.load_comparison(path)
             page = reports.html(found, runs=reports.load_runs(path, found), title=title)
         else:

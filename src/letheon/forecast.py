@@ -59,13 +59,15 @@ _CUT: dict[Device, blocks.Blocks] = {
 class Task:
     """What a run does with a model: its objective, its rows, the rows that are evaluated.
 
-    ``prompt`` is the length of the longest prompt that is answered, in tokens.
+    ``prompt`` is the length of the longest prompt that is answered, in tokens; ``copies`` says how
+    many more of the parameters that train are in CPU memory, of a model without adapter.
     """
 
     objective: Objective
     rows: loop.Rows
     evaluated: Sequence[Encoded]
     prompt: int
+    copies: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +130,8 @@ def forecast(
         sizes = _Sizes.of(model, recipe, processes, on, weights=weights, adapter=extra)
         untouched = Untouched(model, task.objective.needs)
         weights = sizes.weights * (2 if untouched.holds_copy else 1)
+        if on == "cpu" and recipe.adapter is None:
+            weights += task.copies * sum(_bytes(p) for p in model.parameters() if p.requires_grad)
         untouched.cache(
             {"forget": rows.forget, "preferred": rows.preferred},
             pad_id=rows.pad_id,
@@ -192,13 +196,15 @@ class _Sizes:
         folded = sum(_bytes(m.weight(k)) for m in layers for k in range(len(m.matrices)))
         saved, gathered = _quantised(model, recipe.model.quantise)
         offloaded = recipe.training.offload_optimizer and on == "accelerator"
-        weights, optimizer, buckets = weights - saved, 0 if offloaded else 2 * trained, 0
+        # Two moments; of two sides four, and the forget side's gradients.
+        moments = 2 if recipe.training.forget_lr is None else 5
+        weights, optimizer, buckets = weights - saved, 0 if offloaded else moments * trained, 0
         if processes > 1 and recipe.training.parallel == "fsdp2":
             gathered, folded = gathered + _gathered(model), 0  # shards are never merged
             weights, adapter, trained, optimizer = (
                 -(-size // processes) for size in (weights, adapter, trained, optimizer)
             )
-        elif processes > 1:
+        elif processes > 1 and recipe.training.forget_lr is None:
             buckets = trained
         return cls(weights, adapter, trained, optimizer, folded, buckets, gathered)
 

@@ -116,7 +116,7 @@ def finish(
             "run": {
                 "name": recipe.name,
                 "role": role,
-                "method": recipe.objective.name if role == "method" else role,
+                "method": recipe.method if role == "method" else role,
                 "bound": recipe.adapter.bound if recipe.adapter else None,
                 "seed": recipe.seed,
                 "cost": {

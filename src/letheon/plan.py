@@ -11,7 +11,7 @@ __all__ = ["Plan", "Switch", "amount", "card_bytes", "plan", "show"]
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,12 +21,15 @@ from rich.console import Console
 from rich.table import Table
 
 from letheon import models, run
+from letheon.data.template import Encoded
 from letheon.errors import InputError
 from letheon.evaluation.records import prepare
 from letheon.forecast import Device, Memory, Phase, Task, forecast
-from letheon.parts import corpus_of, objective_of, texts_of
+from letheon.parts import corpus_of, texts_of
+from letheon.procedures.contract import Procedure, method_of
 from letheon.processes import resident_bytes
 from letheon.recipe import Recipe, override
+from letheon.training.loop import Rows
 
 # What a CUDA context, its libraries and a caching allocator's rounding take: an allowance.
 _CONTEXT = 10**9
@@ -95,7 +98,7 @@ def plan(
     count = processes or recipe.training.processes or 1
     watch({"event": "phase", "name": "a step without numbers"})
     outline, task = _subject(recipe)
-    memory = forecast(outline, task, recipe, processes=count, on=on)
+    memory = task.forecast(outline, recipe, processes=count, on=on)
     other = _CONTEXT if on == "accelerator" else resident_bytes()
     room = memory.peak if card is None else card - other
     if memory.peak > room:
@@ -125,9 +128,32 @@ def card_bytes(text: str) -> int:
     return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
-def _subject(recipe: Recipe) -> tuple[models.Outline, Task]:
+@dataclass(frozen=True)
+class _Subject:
+    """What is done with a recipe's model: see ``Task``, of which each stage of a method is one."""
+
+    method: Procedure
+    rows: Rows
+    evaluated: Sequence[Encoded]
+    prompt: int
+
+    def forecast(self, outline: models.Outline, recipe: Recipe, **options: Any) -> Memory:
+        """Return the memory of the stage that takes the most."""
+        found = [
+            forecast(
+                outline,
+                Task(stage.objective, stage.rows, self.evaluated, self.prompt, self.method.copies),
+                recipe.model_copy(update={"training": stage.training}),
+                **options,
+            )
+            for stage in self.method.stages(self.rows, recipe.training)
+        ]
+        return max(found, key=lambda memory: memory.peak)
+
+
+def _subject(recipe: Recipe) -> tuple[models.Outline, _Subject]:
     """Return the recipe's model without weights, and what is done with it."""
-    corpus, objective = corpus_of(recipe.data), objective_of(recipe.objective)
+    corpus, method = corpus_of(recipe.data), method_of(recipe)
     source = recipe.model
     if source.recipe is not None:
         source = run.child_of(source, recipe).model
@@ -136,13 +162,13 @@ def _subject(recipe: Recipe) -> tuple[models.Outline, Task]:
     prepared = prepare(outline.tokenizer, scorer.template, corpus).values()
     evaluated = [row for split in prepared for row in split.rows]
     prompt = max(len(ids) for split in prepared for ids in split.prompts)
-    return outline, Task(objective, run.rows_of(recipe, scorer, objective), evaluated, prompt)
+    return outline, _Subject(method, run.rows_of(recipe, scorer, method), evaluated, prompt)
 
 
 def _switches(
     recipe: Recipe,
     outline: models.Outline,
-    task: Task,
+    task: _Subject,
     memory: Memory,
     on: Device,
     processes: int,
@@ -162,7 +188,7 @@ def _switches(
             if tried.model != recipe.model:  # of a path: its tokenizer stays the same
                 outline = models.outline(tried.model, ())
             count = max(processes, tried.training.processes or 1)
-            found = forecast(outline, task, tried, processes=count, on=on, only=only)
+            found = task.forecast(outline, tried, processes=count, on=on, only=only)
         except InputError:  # not for this recipe: too few rows, full weights, ...
             continue
         if only == "step":
@@ -213,7 +239,7 @@ def show(found: Plan, name: str, console: Console) -> None:
     lines = [
         ("weights", memory.weights, f"{found.parameters:,} parameters"),
         ("adapter", memory.adapter, ""),
-        ("optimizer", memory.optimizer, "AdamW: two moments of what trains"),
+        ("optimizer", memory.optimizer, "two averages of what trains"),
         ("gradients", memory.gradients, ""),
         ("activations", memory.activations, f"largest piece: {rows} rows of {tokens} tokens"),
         ("workspace", memory.workspace, "what a step takes and gives back"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = [
     "Adapter",
+    "Balance",
     "Choice",
     "DataSource",
     "Evaluation",
@@ -21,8 +22,12 @@ __all__ = [
     "Training",
     "assigned",
     "dump",
+    "explain",
     "load",
     "override",
+    "parse_override",
+    "put",
+    "read",
     "resolve",
 ]
 
@@ -33,7 +38,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from letheon.errors import RecipeError, nearest
 
@@ -114,15 +119,22 @@ class DataSource(_Strict):
 
 
 class Adapter(_Strict):
-    """A low-rank adapter with a bound; ``null`` fields take the adapters' own defaults."""
+    """A low-rank adapter with a bound; ``null`` fields take the adapters' own defaults.
+
+    ``omega`` and ``scale`` may be ``auto``: chosen for each matrix by its own weights.
+    ``start: fila`` looks for directions to start from in the squared gradients of so many batches
+    of forget and of retain rows.
+    """
 
     bound: str = "sine"
     r: int = Field(16, ge=1)
     alpha: float | None = None
-    omega: float | None = None
-    scale: float | None = None
+    omega: float | Literal["auto"] | None = None
+    scale: float | Literal["auto", "fan_in"] | None = None
     attention: bool = False
     target_modules: list[str] | None = None
+    start: Literal["zero", "fila"] = "zero"
+    start_batches: int = Field(16, ge=1)
 
 
 class Requirement(_Strict):
@@ -146,11 +158,22 @@ class Selection(_Strict):
     require: tuple[Requirement, ...] = ()
 
 
+class Balance(_Strict):
+    """The forget weight by a rule: ``gradient_norm`` lets the forget side's gradient be ``ratio``
+    times as long as the retain side's, at the first step and, if given, ``every`` so many.
+    """
+
+    name: Literal["gradient_norm"] = "gradient_norm"
+    ratio: float = Field(gt=0)
+    every: int | None = Field(None, ge=1)
+
+
 class Training(_Strict):
     """The loop's settings.
 
     ``batch_size`` and ``retain_batch_size`` are rows of a step over all processes: they decide
     the result. ``stabilisers`` are added to the loss or hold the weights back after a step.
+    With ``forget_lr`` the forget side of the loss has an optimizer of its own, with that rate.
     ``accumulate`` cuts each process's share into pieces, and with
     ``gradient_checkpointing`` a block's inner values are computed again for the backward pass
     instead of kept: both decide memory and time only. ``offload_optimizer`` keeps the optimizer's
@@ -158,7 +181,8 @@ class Training(_Strict):
     ``forget_tokens``: what of a forget row the objective sees, its whole answer or only the tokens
     of its marked facts, so that its wording is left alone. Nothing is probed before step
     ``probe_from``: a run's first steps are not what is kept. ``stop_at`` ends a run when a probe's
-    score is reached, ``stop_below`` when one falls short. ``parallel``: whether each of several
+    score is reached, ``stop_below`` when one falls short, ``patience`` when so many probes in a row
+    have not bettered the selected checkpoint. ``parallel``: whether each of several
     processes has a copy of the model (``ddp``) or a shard of it (``fsdp2``); ``processes``: how
     many there must be, for launchers that would silently start fewer.
     """
@@ -170,6 +194,7 @@ class Training(_Strict):
     forget_tokens: Literal["answer", "facts"] = "answer"
     accumulate: int = Field(1, ge=1)
     lr: float = Field(1e-3, gt=0)
+    forget_lr: float | None = Field(None, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup: float = Field(0.0, ge=0, lt=1)
     optimizer: Choice = Choice(name="adamw")
@@ -188,7 +213,9 @@ class Training(_Strict):
     weights_every: int = Field(10, ge=1)
     stop_at: Requirement | None = None
     stop_below: Requirement | None = None
+    patience: int | None = Field(None, ge=1)
     select: Selection | None = None
+    balance: Balance | None = None
 
     @model_validator(mode="after")
     def _length(self) -> Training:
@@ -197,9 +224,27 @@ class Training(_Strict):
         return self
 
     @model_validator(mode="after")
+    def _patient(self) -> Training:
+        if self.patience is not None and (self.select is None or self.probe_every is None):
+            raise ValueError("patience goes by select and probe_every")
+        return self
+
+    @model_validator(mode="after")
     def _sharded(self) -> Training:
         if self.parallel == "fsdp2" and self.mixed_precision == "fp16":
             raise ValueError("parallel fsdp2 goes with mixed_precision bf16 or no, not with fp16")
+        return self
+
+    @model_validator(mode="after")
+    def _two_rates(self) -> Training:
+        if self.forget_lr is None:
+            return self
+        if self.offload_optimizer:
+            raise ValueError("forget_lr and offload_optimizer do not go together")
+        if self.parallel == "fsdp2":
+            raise ValueError("forget_lr goes with parallel ddp: shards have one gradient")
+        if self.mixed_precision == "fp16":
+            raise ValueError("forget_lr goes with mixed_precision bf16 or no, not with fp16")
         return self
 
     @model_validator(mode="after")
@@ -230,7 +275,10 @@ class Gold(_Strict):
 
 
 class Recipe(_Strict):
-    """One run: ``kind: train`` makes a target or gold model, ``kind: unlearn`` makes it forget."""
+    """One run: ``kind: train`` makes a target or gold model, ``kind: unlearn`` makes it forget.
+
+    An unlearn recipe names an ``objective`` for the common loop, or a ``procedure``.
+    """
 
     kind: Literal["train", "unlearn"]
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -241,17 +289,31 @@ class Recipe(_Strict):
     train_on: tuple[Role, ...] = ("forget", "retain", "background")
     adapter: Adapter | None = None
     objective: Choice = Choice(name="finetune")
+    procedure: Choice | None = None
     training: Training
     gold: Gold = Gold()
     evaluation: Evaluation = Evaluation()
     merged: bool = True
 
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _none(cls, value: Any) -> Any:
+        return Choice(name="finetune") if value is None else value
+
+    @property
+    def method(self) -> str:
+        """The name of the procedure or objective."""
+        return (self.procedure or self.objective).name
+
     @model_validator(mode="after")
     def _coherent(self) -> Recipe:
         if self.kind == "train" and self.objective.name != "finetune":
             raise ValueError("a train recipe's objective is finetune")
-        if self.kind == "unlearn" and self.objective.name == "finetune":
+        objective = self.objective.name != "finetune"
+        if self.kind == "unlearn" and not objective and self.procedure is None:
             raise ValueError("an unlearn recipe needs an objective, for example npo")
+        if self.kind == "unlearn" and objective and self.procedure is not None:
+            raise ValueError("a recipe has a procedure or an objective: set objective to null")
         if idle := [key for key, used in self._idle().items() if used]:
             raise ValueError(f"a recipe of kind {self.kind} does not use {', '.join(idle)}")
         unusable = "recipe" if self.kind == "train" else "make"
@@ -262,6 +324,11 @@ class Recipe(_Strict):
             raise ValueError("a gold model has path or recipe")
         if self.model.quantise and self.adapter is None and self.kind == "unlearn":
             raise ValueError("a model with model.quantise needs an adapter: its weights stay fixed")
+        if self.adapter is not None and self.adapter.start != "zero":
+            if self.model.quantise:
+                raise ValueError("adapter.start fila needs gradients of weights, so no quantise")
+            if self.training.parallel == "fsdp2":
+                raise ValueError("adapter.start fila goes with training.parallel ddp")
         return self
 
     def _idle(self) -> dict[str, bool]:
@@ -271,14 +338,18 @@ class Recipe(_Strict):
         loop = self.training
         return {
             "adapter": self.adapter is not None,
+            "procedure": self.procedure is not None,
             "model.quantise": self.model.quantise is not None,
             "gold": self.gold != Gold(),
+            "training.forget_lr": loop.forget_lr is not None,
             "training.forget_tokens": loop.forget_tokens != "answer",
             "training.probe_every": loop.probe_every is not None,
             "training.probe_from": loop.probe_from != 1,
             "training.select": loop.select is not None,
             "training.stop_at": loop.stop_at is not None,
             "training.stop_below": loop.stop_below is not None,
+            "training.patience": loop.patience is not None,
+            "training.balance": loop.balance is not None,
         }
 
     def fingerprint(self, checksums: Mapping[str, str]) -> str:
@@ -302,9 +373,9 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     (naming the nearest valid one) or a value that breaks a rule.
     """
     path = Path(path)
-    raw = _read_yaml(path)
+    raw = read(path)
     for override in overrides:
-        _apply(raw, override)
+        put(raw, *parse_override(override))
     return resolve(raw, where=str(path), base=path.parent)
 
 
@@ -313,7 +384,7 @@ def resolve(raw: Mapping[str, Any], *, where: str, base: Path | None = None) -> 
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:
-        raise _explain(error, where) from None
+        raise explain(error, where, Recipe) from None
     return recipe if base is None else _anchor(recipe, base)
 
 
@@ -321,7 +392,7 @@ def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """Return ``recipe`` with ``dotted.key=value`` strings applied; raises as ``load`` does."""
     raw = recipe.model_dump(mode="json")
     for each in overrides:
-        _apply(raw, each)
+        put(raw, *parse_override(each))
     return resolve(raw, where=recipe.name)
 
 
@@ -329,7 +400,7 @@ def assigned(overrides: Sequence[str]) -> dict[str, Any]:
     """Return what ``dotted.key=value`` strings say, as a mapping; raises as ``load`` does."""
     raw: dict[str, Any] = {}
     for each in overrides:
-        _apply(raw, each)
+        put(raw, *parse_override(each))
     return raw
 
 
@@ -338,39 +409,49 @@ def dump(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read(path: Path, *, what: str = "recipe") -> dict[str, Any]:
+    """Read a YAML file's mapping, as it stands; ``what`` names the file in errors.
+
+    Raises RecipeError when there is no such file, or it holds something else.
+    """
     if not path.is_file():
-        what = "a folder" if path.is_dir() else "no file"
+        found = "a folder" if path.is_dir() else "no file"
         raise RecipeError(
-            "A recipe is a YAML file.", got=f"{what} at {path}", remedy="Check the path."
+            f"A {what} is a YAML file.", got=f"{found} at {path}", remedy="Check the path."
         )
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
-            "A recipe is a readable UTF-8 text.", got=f"{path}: {error}", remedy="Check the file."
+            f"A {what} is a readable UTF-8 text.", got=f"{path}: {error}", remedy="Check the file."
         ) from None
-    raw = _yaml(text, f"{path}: ", "A recipe must be valid YAML.")
+    raw = _yaml(text, f"{path}: ", f"A {what} must be valid YAML.")
     if not isinstance(raw, dict):
         raise RecipeError(
-            "A recipe is a mapping of keys.", got=str(path), remedy="See recipes/ for examples."
+            f"A {what} is a mapping of keys.", got=str(path), remedy="See recipes/ for examples."
         )
     return raw
 
 
-def _apply(raw: dict[str, Any], override: str) -> None:
-    key, sep, text = override.partition("=")
+def parse_override(text: str) -> tuple[str, Any]:
+    """Return the key and the YAML value of ``dotted.key=value``; raises RecipeError."""
+    key, sep, value = text.partition("=")
     if not sep or not key:
         raise RecipeError(
-            "An override is KEY=VALUE.", got=override, remedy="For example training.lr=1e-4."
+            "An override is KEY=VALUE.", got=text, remedy="For example training.lr=1e-4."
         )
+    return key, _scalar(value)
+
+
+def put(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Put ``value`` at the dotted ``key`` of a plain mapping."""
     *parents, last = key.split(".")
     node = raw
     for parent in parents:
         child = node.get(parent)
         node[parent] = child if isinstance(child, dict) else {}
         node = node[parent]
-    node[last] = _scalar(text)
+    node[last] = value
 
 
 class _Loader(yaml.SafeLoader):
@@ -427,6 +508,12 @@ _LATER: Mapping[str, Any] = {
     "offload_optimizer": False,
     "optimizer": {"name": "adamw", "params": {}},
     "stabilisers": [],
+    "procedure": None,
+    "forget_lr": None,
+    "patience": None,
+    "balance": None,
+    "start": "zero",
+    "start_batches": 16,
 }
 
 
@@ -441,14 +528,15 @@ def _without_paths(node: Any) -> Any:
     return [_without_paths(v) for v in node] if isinstance(node, list) else node
 
 
-def _explain(error: ValidationError, where: str) -> RecipeError:
+def explain(error: ValidationError, where: str, model: type[BaseModel]) -> RecipeError:
+    """Say what pydantic found wrong with a ``model`` in ``where``; an unknown key's nearest one."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return RecipeError(
             f"Unknown key in {where}.",
             got=key,
-            remedy=nearest(str(first["loc"][-1]), _fields(first["loc"][:-1])),
+            remedy=nearest(str(first["loc"][-1]), _fields(first["loc"][:-1], model)),
         )
     if first["type"] == "value_error":
         # A rule over several keys: its words name them, their values would fill a page.
@@ -458,12 +546,10 @@ def _explain(error: ValidationError, where: str) -> RecipeError:
     return RecipeError(f"{where}: {first['msg']}.", got=got[:200], remedy="Mend that key.")
 
 
-def _fields(loc: tuple[int | str, ...]) -> list[str]:
-    model: Any = Recipe
+def _fields(loc: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
     for part in loc:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation
-        inner = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(a for a in inner if isinstance(a, type) and issubclass(a, BaseModel))
+        if part in model.model_fields:  # others are numbers and keys of mappings
+            annotation: Any = model.model_fields[str(part)].annotation
+            inner = [annotation, *get_args(annotation)]
+            model = next(a for a in inner if isinstance(a, type) and issubclass(a, BaseModel))
     return list(model.model_fields)

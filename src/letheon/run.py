@@ -14,6 +14,7 @@ from __future__ import annotations
 __all__ = [
     "child_of",
     "evaluate",
+    "gold_limit",
     "prepare",
     "rehearse",
     "rows_of",
@@ -25,37 +26,36 @@ __all__ = [
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from letheon import models, processes
+from letheon import models, preferred, processes
 from letheon import recipe as recipes
+from letheon.adapters.arithmetic import gains, set_gain
 from letheon.data.batch import pad_id
-from letheon.data.example import Corpus
+from letheon.data.example import Corpus, Example
 from letheon.data.template import Template
 from letheon.errors import DataError, MetricError, RecipeError
 from letheon.folder import RunFolder
 from letheon.metrics.records import Records, read
-from letheon.objectives.contract import Answers, Objective
 from letheon.outputs import describe, finish, save, write_records, write_texts
-from letheon.parts import adapt, corpus_of, encode, objective_of, texts_of
+from letheon.parts import adapt, corpus_of, encode, texts_of
+from letheon.procedures.contract import Procedure, Setting, method_of
 from letheon.recipe import ModelSource, Recipe
-from letheon.scoring import Scorer, check_metrics, check_rules
+from letheon.scoring import Scorer, check_metrics, check_rules, distance_limit
 from letheon.training import loop
 from letheon.training.checkpoint import load_trained, trained_state
+from letheon.training.forward import has_adapter
+from letheon.training.informed import inform
 from letheon.training.parallel import is_sharded
 
 # Where a trained model keeps its records, by paraphrase set.
 _RECORDS = {"validation": "validation.parquet", "scoring": RunFolder.EXAMPLES}
 
 Watch = Callable[[dict[str, Any]], None]
-
-
-def _unsaid(questions: Sequence[str], seed: int) -> list[str]:
-    return list(questions)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     written, DivergedError or StorageError at run time.
     """
     watch = processes.only_main(watch)
-    corpus, objective = _checked(recipe, "train")
+    corpus, method = _checked(recipe, "train")
     folder = RunFolder(out)
     folder.check_free()
     loaded = _made_or_loaded(recipe, corpus)
@@ -82,11 +82,11 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     if processes.on_main(lambda: folder.finished(identity)):
         return folder
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
-    rows = rows_of(recipe, scorer, objective)
-    loop.check(objective, rows, recipe.training, loaded.model)
+    rows = rows_of(recipe, scorer, method)
+    method.check(rows, recipe.training, loaded.model)
     scorer.check_lengths(loaded.model)
     _begin(folder, identity, recipe, corpus, loaded.checksum)
-    seconds = _fit(recipe, loaded.model, objective, rows, folder, None, watch)
+    seconds = _fit(recipe, loaded.model, method, rows, folder, None, watch)
     records, texts = scorer.records(loaded.model, "scoring", watch)
     validation, _ = scorer.records(loaded.model, "validation", watch, spoken=records)
     model = _to_save(loaded.model, lambda: _made_or_loaded(recipe, corpus).model)
@@ -124,7 +124,7 @@ def unlearn(
     """
     home = home or out.parent
     watch = processes.only_main(watch)
-    corpus, objective = _checked(recipe, "unlearn")
+    corpus, method = _checked(recipe, "unlearn")
     folder = RunFolder(out)
     folder.check_free()
     target = _known(recipe.model, recipe, corpus, home, watch)
@@ -135,9 +135,7 @@ def unlearn(
         return folder
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
-    rows = rows_of(recipe, scorer, objective, _speaker(model, scorer))
-    loop.check(objective, rows, recipe.training, model)
-    scorer.check_lengths(model)
+    rows, other = _spoken(recipe, model, scorer, method, folder)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     scoring = _known(recipe.gold.scoring, recipe, corpus, home, watch)
     probe = _probe(scorer, target, selection, recipe)
@@ -145,8 +143,13 @@ def unlearn(
     references = {name: each.records("scoring") for name, each in known.items() if each}
     if recipe.evaluation.metrics is not None:
         scorer.scores(references["target"], references.get("gold"))
-    _begin(folder, identity, recipe, corpus, loaded.checksum, references)
-    seconds = _fit(recipe, model, objective, rows, folder, probe, watch)
+    _begin(folder, identity, recipe, corpus, loaded.checksum, references, other)
+    if other:
+        watch(preferred.note(other))
+    if recipe.adapter is not None:
+        start = folder.at(RunFolder.CHECKPOINTS) / "start.safetensors"
+        inform(model, recipe.adapter, rows, seed=recipe.seed, file=start, watch=watch)
+    seconds = _fit(recipe, model, method, rows, folder, probe, watch)
     records, texts = scorer.records(model, "scoring", watch)
     model = _to_save(
         model, lambda: adapt(models.load(target.source).model, recipe.adapter, seed=recipe.seed)
@@ -169,22 +172,41 @@ def unlearn(
 
 def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
     """Unlearn without writing a run folder: for searches that need only the probe's scores."""
-    corpus, objective = _checked(recipe, "unlearn")
+    corpus, method = _checked(recipe, "unlearn")
     target = _known(recipe.model, recipe, corpus, home, watch)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     assert target is not None
     loaded = models.load(target.source)
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
     model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
-    return loop.run(
-        model,
-        objective,
-        rows_of(recipe, scorer, objective, _speaker(model, scorer)),
-        recipe.training,
+    rows, _ = _spoken(recipe, model, scorer, method, None)
+    if recipe.adapter is not None:
+        inform(model, recipe.adapter, rows, seed=recipe.seed, watch=watch)
+    setting = Setting(
+        rows=rows,
+        training=recipe.training,
         seed=recipe.seed,
         probe=_probe(scorer, target, selection, recipe),
         watch=watch,
     )
+    return method.run(model, setting)
+
+
+def gold_limit(recipe: Recipe, *, home: Path, watch: Watch = lambda event: None) -> float:
+    """Return the largest gold distance that a probe may show to pass, from the two gold models.
+
+    Raises RecipeError unless the recipe has both, MetricError where the data allow no distance.
+    """
+    corpus, _ = _checked(recipe, "unlearn")
+    gold = _known(recipe.gold.selection, recipe, corpus, home, watch)
+    second = _known(recipe.gold.scoring, recipe, corpus, home, watch)
+    if gold is None or second is None:
+        raise RecipeError(
+            "A limit needs two gold models.",
+            got=f"{recipe.name} without one of them",
+            remedy="Name gold.selection and gold.scoring.",
+        )
+    return distance_limit(gold.records("validation"), second.records("validation"))
 
 
 def evaluate(
@@ -228,11 +250,11 @@ def validate(recipe: Recipe) -> list[str]:
 
     Raises what ``train`` or ``unlearn`` would raise before their first step.
     """
-    corpus, objective = _checked(recipe, recipe.kind)
+    corpus, method = _checked(recipe, recipe.kind)
     lines = [
         f"data: {corpus.name} {corpus.version}, {len(corpus.forget)} forget and "
         f"{len(corpus.retain)} retain rows",
-        f"objective: {objective}",
+        method.words,
     ]
     sources = {"model": recipe.model, "gold.selection": recipe.gold.selection}
     sources["gold.scoring"] = recipe.gold.scoring
@@ -245,16 +267,17 @@ def validate(recipe: Recipe) -> list[str]:
             loaded = _made_or_loaded(recipe.model_copy(update={"model": source}), corpus)
             scorer = scorer_of(recipe, loaded.tokenizer, corpus)
             model = adapt(loaded.model, recipe.adapter, seed=recipe.seed)
-            rows = rows_of(recipe, scorer, objective)
-            loop.check(objective, rows, recipe.training, model)
+            rows = rows_of(recipe, scorer, method)
+            method.check(rows, recipe.training, model)
             scorer.check_lengths(model)
+            scorer.check_rows(model, rows.preferred)
             count = sum(p.numel() for p in model.parameters())
             lines.append(f"{name}: {model.config.model_type}, {count:,} parameters")
     return lines
 
 
-def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Objective]:
-    """Check what needs no model; return the corpus and the objective."""
+def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Procedure]:
+    """Check what needs no model; return the corpus and what is done with it."""
     if recipe.kind != kind:
         raise RecipeError(
             f"letheon {kind} runs recipes of kind {kind}.",
@@ -265,15 +288,15 @@ def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Objective]:
     Template(recipe.template)
     check_metrics(recipe.evaluation)
     check_rules(recipe.training, recipe.gold.selection is not None)
-    objective = objective_of(recipe.objective)
+    method = method_of(recipe)
     for source in (recipe.model, recipe.gold.selection, recipe.gold.scoring):
         if source is not None and source.recipe is not None:
             child = child_of(source, recipe)
             if source is recipe.model and child.model.make is not None:
                 # Before the target is trained for it.
                 skeleton = adapt(models.skeleton(child.model.make), recipe.adapter, seed=None)
-                loop.check_model(skeleton, recipe.training)
-    return corpus_of(recipe.data), objective
+                loop.check_model(method.needs, skeleton, recipe.training)
+    return corpus_of(recipe.data), method
 
 
 def _known(
@@ -376,20 +399,18 @@ def scorer_of(recipe: Recipe, tokenizer: Any, corpus: Corpus) -> Scorer:
     return Scorer(tokenizer, template, corpus, recipe.evaluation)
 
 
-def rows_of(
-    recipe: Recipe, scorer: Scorer, objective: Objective, answers: Answers = _unsaid
-) -> loop.Rows:
+def rows_of(recipe: Recipe, scorer: Scorer, method: Procedure) -> loop.Rows:
     """Encode the rows that a run trains on; a ``train`` run has one side.
 
-    ``answers`` lets the untouched model speak, where the objective makes answers of its own of
-    what it says; without it nothing is said, which is enough to check rows or count them.
+    Where the method has the untouched model speak, nobody does yet: the preferred rows are
+    enough to check or count, and a run puts its own in their place.
     """
     corpus, tokenizer = scorer.corpus, scorer.tokenizer
     forget, retain = corpus.forget, corpus.retain
     if recipe.kind == "train":
         forget, retain = (), tuple(e for role in recipe.train_on for e in getattr(corpus, role))
     encoded = encode(forget, scorer.template, tokenizer)
-    if recipe.training.forget_tokens == "facts":
+    if recipe.training.forget_tokens == "facts" and method.needs.forget:
         unmarked = sum(not any(row.facts) for row in encoded)
         if unmarked:
             raise DataError(
@@ -399,19 +420,27 @@ def rows_of(
             )
         encoded = [row.only_facts() for row in encoded]
     kept = encode(retain, scorer.template, tokenizer)
-    preferred = objective.prepare(forget, answers, recipe.seed) if objective.needs.preferred else ()
-    other = encode(preferred or (), scorer.template, tokenizer)
-    return loop.Rows(encoded, kept, pad_id(tokenizer), other)
+    other = preferred.made(method, forget, preferred.unsaid, recipe.seed)
+    return loop.Rows(encoded, kept, pad_id(tokenizer), encode(other, scorer.template, tokenizer))
 
 
-def _speaker(model: Any, scorer: Scorer) -> Answers:
-    """Return what answers questions with ``model`` as it is now, at temperature 1."""
+def _spoken(
+    recipe: Recipe, model: Any, scorer: Scorer, method: Procedure, folder: RunFolder | None
+) -> tuple[loop.Rows, Sequence[Example]]:
+    """Check the run's rows, let ``model`` speak where it must, and return them with what it said.
 
-    def answers(questions: Sequence[str], seed: int) -> list[str]:
-        model.to(processes.device())
-        return scorer.answers(model, questions, seed=seed)
-
-    return answers
+    What ``folder`` has of an earlier start is not said again.
+    """
+    rows = rows_of(recipe, scorer, method)
+    method.check(rows, recipe.training, model)
+    scorer.check_lengths(model)
+    forget = scorer.corpus.forget
+    other = preferred.kept(folder, forget) if folder and method.needs.preferred else None
+    if other is None:
+        other = preferred.made(method, forget, scorer.speaker(model), recipe.seed)
+    rows = replace(rows, preferred=encode(other, scorer.template, scorer.tokenizer))
+    scorer.check_rows(model, rows.preferred)
+    return rows, other
 
 
 def _begin(
@@ -421,13 +450,18 @@ def _begin(
     corpus: Corpus,
     checksum: str,
     references: Mapping[str, Records] = MappingProxyType({}),
+    other: Sequence[Example] = (),
 ) -> None:
     def write() -> None:
-        folder.claim(identity)
+        resumed = folder.claim(identity)
         folder.write_text(RunFolder.RECIPE, recipes.dump(recipe))
         folder.write_json(RunFolder.ENVIRONMENT, describe(recipe, corpus, checksum))
         for name, reference in references.items():
             write_records(folder, f"reference/{name}.parquet", reference)
+        if other:
+            preferred.write(folder, other)
+        if other and not resumed:
+            folder.append_progress(preferred.note(other))
 
     processes.on_main(write)
 
@@ -444,20 +478,21 @@ def _to_save(model: Any, again: Callable[[], Any]) -> Any:
         return None
     fresh = again()
     load_trained(fresh, trained)
+    if has_adapter(model):
+        set_gain(fresh, gains(model)["default"])
     return fresh
 
 
 def _fit(
     recipe: Recipe,
     model: Any,
-    objective: Objective,
+    method: Procedure,
     rows: loop.Rows,
     folder: RunFolder,
     probe: loop.Probe | None,
     watch: Watch,
 ) -> float:
-    """Run the loop; returns its seconds over all resumes."""
-    checkpoint = folder.at(RunFolder.CHECKPOINTS) / "last.pt"
+    """Run the method; returns its seconds over all resumes."""
     began = time.perf_counter()
 
     def note(event: dict[str, Any]) -> None:
@@ -470,16 +505,15 @@ def _fit(
             folder.append_progress(event)
         watch(event)
 
-    outcome = loop.run(
-        model,
-        objective,
-        rows,
-        recipe.training,
+    setting = Setting(
+        rows=rows,
+        training=recipe.training,
         seed=recipe.seed,
         probe=probe,
         watch=note,
-        checkpoint=checkpoint,
+        folder=folder.at(RunFolder.CHECKPOINTS),
     )
+    outcome = method.run(model, setting)
     seconds = time.perf_counter() - began
     note({"event": "phase", "name": "training", "seconds": round(seconds, 2)})
     note({"event": "kept", "step": outcome.kept, "scores": dict(outcome.scores)})

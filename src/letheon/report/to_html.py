@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["html"]
+__all__ = ["html", "render"]
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -47,12 +47,18 @@ def html(
     """
     page = _of_run(source) if isinstance(source, Run) else _of_comparison(source, runs)
     page["title"] = title or page["title"]
+    return render(page)
+
+
+def render(page: Mapping[str, Any]) -> str:
+    """Fill the template of all pages; what a page does not have it leaves out."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["number"] = number
     template = files("letheon.report").joinpath("page.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(template).render(page, version=__version__, legend=LEGEND)
+    empty = {"figures": [], "curves": [], "notes": {}, "legend": LEGEND}
+    return environment.from_string(template).render({**empty, **page}, version=__version__)
 
 
 def _of_comparison(

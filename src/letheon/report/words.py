@@ -46,6 +46,7 @@ _METHODS = {
     "gradient_difference": "GD",
     "kl": "KL",
     "npo": "NPO",
+    "task_vector": "Task vector",
 }
 
 
