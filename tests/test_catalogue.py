@@ -11,7 +11,7 @@ from letheon.errors import RecipeError
 def test_everything_is_listed_with_one_line() -> None:
     found = entries()
     assert list(found) == sorted(found)
-    assert {"bounds", "metrics", "objectives", "optimizers", "stabilisers"} < set(found)
+    assert {"attacks", "bounds", "metrics", "objectives", "optimizers", "stabilisers"} < set(found)
     assert set(found["benchmarks"]) == {"people", "tofu", "tofu_log"} & set(found["benchmarks"])
     assert {"finetune", "gradient_ascent", "gradient_difference", "kl", "npo"} <= set(
         found["objectives"]
