@@ -139,6 +139,8 @@ def test_a_wrong_command_ends_with_2(words: list[str], said: str, letheon: Lethe
         ["merge", "{run}", "--out", "{empty}/x", "--base", "{empty}"],
         ["list", "objektives"],
         ["demo", "--methods", "gd-sine,foo"],
+        ["study", "{empty}"],
+        ["study", "{recipes}/gold.yaml"],
     ],
     ids=" ".join,
 )
@@ -175,7 +177,17 @@ def test_an_interruption_ends_in_one_line(
 
 def test_every_command_has_help_with_an_example(letheon: Letheon) -> None:
     commands = letheon("--help").out
-    for verb in ("demo", "validate", "train", "unlearn", "evaluate", "compare", "report", "merge"):
+    for verb in (
+        "demo",
+        "validate",
+        "train",
+        "unlearn",
+        "study",
+        "evaluate",
+        "compare",
+        "report",
+        "merge",
+    ):
         assert verb in commands
         ended = letheon(verb, "--help")
         assert ended.code == 0

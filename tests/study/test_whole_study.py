@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_study import write
+from tiny_study import spec, write
 
 from pipeline import Letheon
 
@@ -77,6 +77,9 @@ def test_wrong_input_leaves_nothing(place: Path, tmp_path: Path, letheon: Letheo
     words = ("study", place / "study.yaml", "--out", tmp_path / "out", "--jobs", "0")
     assert "Did you mean lr?" in letheon.refuses(*words, "--set", "training.lrr=1")
     assert "A rank cannot be above" in letheon.refuses(*words, "--set", "adapter.r=99")
+    late = write(place / "late", spec(score=[{"seed": 0}, {"data.params.n_forgt": 3}]))
+    words = ("study", late, *words[2:])
+    assert "Did you mean n_forget?" in letheon.refuses(*words)
     assert not (tmp_path / "out").exists()
 
 

@@ -39,10 +39,15 @@ def run_folder(out: Path, method: str, instance: str) -> Path:
 def validate(study: Study, folder: Path, method: str, watch: Watch) -> None:
     """Check a method without training: every trial's settings, and the first as a run would.
 
-    ``folder`` holds the recipes of the models. Raises what a run would before its first step.
+    With the first method, every instance's data. ``folder`` holds the recipes of the models.
+    Raises what a run would before its first step.
     """
     from letheon import run
-    from letheon.parts import objective_of
+    from letheon.parts import corpus_of, objective_of
+
+    if method == next(iter(study.spec.methods)):
+        for name in study.instances:
+            corpus_of(recipe_of(study, name, method).data)
 
     search = study.spec.methods[method].search
     for trial in range(study.spec.trials):
