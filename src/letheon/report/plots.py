@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Series", "line_plot", "progress_plots"]
+__all__ = ["HEIGHT", "WIDTH", "Series", "drawing", "line_plot", "progress_plots"]
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-_WIDTH, _HEIGHT = 300, 180
+WIDTH, HEIGHT = 300, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 14, 10, 26
 _POINTS = 240
 _COLOURS = 6
@@ -50,6 +50,20 @@ def line_plot(title: str, series: Sequence[Series], *, log: bool = False) -> str
 
     ``log`` draws log10 of y and leaves out what is not positive.
     """
+    inner = drawing(series, log=log)
+    if not inner:
+        return ""
+    names = ", ".join(one.name for one in series)
+    return (
+        f"<figure><figcaption>{escape(title)}</figcaption>"
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        f'aria-label="{escape(title)} by step: {escape(names)}">'
+        f"{inner}</svg>{_legend(series)}</figure>"
+    )
+
+
+def drawing(series: Sequence[Series], *, log: bool = False) -> str:
+    """Return axes and lines, ``WIDTH`` by ``HEIGHT``; "" when there is nothing to draw."""
     drawn = [Series(one.name, _thin(list(_usable(one.points, log)))) for one in series]
     points = [(x, y) for one in drawn for x, y in one.points if y is not None]
     if not points:
@@ -60,13 +74,7 @@ def line_plot(title: str, series: Sequence[Series], *, log: bool = False) -> str
         f'<path class="line c{index % _COLOURS}" d="{_path(one, xs, ys)}"/>'
         for index, one in enumerate(drawn)
     )
-    names = ", ".join(one.name for one in series)
-    return (
-        f"<figure><figcaption>{escape(title)}</figcaption>"
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{escape(title)} by step: {escape(names)}">'
-        f"{_axes(xs, ys, log)}{lines}</svg>{_legend(drawn)}</figure>"
-    )
+    return _axes(xs, ys, log) + lines
 
 
 def _by_name(events: Sequence[Mapping[str, Any]], field: str) -> list[Series]:
@@ -130,11 +138,11 @@ def _path(series: Series, xs: Scale, ys: Scale) -> str:
 
 
 def _x(x: float, span: Scale) -> float:
-    return _LEFT + (x - span[0]) / (span[1] - span[0]) * (_WIDTH - _LEFT - _RIGHT)
+    return _LEFT + (x - span[0]) / (span[1] - span[0]) * (WIDTH - _LEFT - _RIGHT)
 
 
 def _y(y: float, span: Scale) -> float:
-    return _HEIGHT - _BOTTOM - (y - span[0]) / (span[1] - span[0]) * (_HEIGHT - _TOP - _BOTTOM)
+    return HEIGHT - _BOTTOM - (y - span[0]) / (span[1] - span[0]) * (HEIGHT - _TOP - _BOTTOM)
 
 
 def _axes(xs: Scale, ys: Scale, log: bool) -> str:
@@ -142,11 +150,11 @@ def _axes(xs: Scale, ys: Scale, log: bool) -> str:
     for tick in _ticks(*ys):
         y = f"{_y(tick, ys):.1f}"
         words = f"{10**tick:.2g}" if log else f"{tick:.4g}"
-        marks.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
+        marks.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y}" y2="{y}"/>')
         marks.append(f'<text x="{_LEFT - 6}" y="{y}" dy="4" text-anchor="end">{words}</text>')
     for tick in _ticks(*xs):
         x = f"{_x(tick, xs):.1f}"
-        marks.append(f'<text x="{x}" y="{_HEIGHT - 8}" text-anchor="middle">{tick:g}</text>')
+        marks.append(f'<text x="{x}" y="{HEIGHT - 8}" text-anchor="middle">{tick:g}</text>')
     return "".join(marks)
 
 
