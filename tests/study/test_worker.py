@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from threading import Lock, Thread
 from typing import Any
 
 import pytest
+from crew_jobs import killed, own_process, refused
 
 from letheon import crew as crews
 from letheon import ui
@@ -81,19 +81,6 @@ def test_after_a_failure_the_same_call_goes_on(
 @pytest.fixture
 def board() -> ui.Board:
     return ui.Board()
-
-
-def own_process(watch: Watch) -> int:
-    watch({"event": "resume", "step": 1, "steps": 4})
-    return os.getpid()
-
-
-def refused(watch: Watch) -> None:
-    raise InputError("No.", got="this", remedy="That.")
-
-
-def killed(watch: Watch) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def ended(crew: Crew) -> crews.Ended:
