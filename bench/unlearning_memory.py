@@ -65,16 +65,17 @@ def peak(kind: str, objective: Objective, rows: loop.Rows, **settings: Any) -> i
 
 def ratios_of(kind: str, objectives: Iterable[str]) -> dict[str, float]:
     """Measure every objective on an adapter or on full weights."""
-    rows = loop.Rows(_rows(seed=1), _rows(seed=2), pad_id=0)
-    objective = {name: registry.load("letheon.objectives", name).OBJECTIVE() for name in objectives}
-    base = peak(kind, objective[BASELINE], rows)
+    rows = loop.Rows(_rows(seed=1), _rows(seed=2), 0, _rows(seed=3))
+    kept = "letheon.objectives"
+    made = {n: registry.make(kept, n, registry.example(kept, n)) for n in objectives}
+    base = peak(kind, made[BASELINE], rows)
     print(f"{BASELINE}, {kind}: {base / 2**20:.0f} MiB beside the model", flush=True)
     ratios: dict[str, float] = {}
     for name in objectives:
         if name != BASELINE:
-            ratio = peak(kind, objective[name], rows) / base
+            ratio = peak(kind, made[name], rows) / base
             ratios |= show({f"memory_vs_{BASELINE}_{name}_{kind}": ratio})
-    less = peak(kind, objective[BASELINE], rows, gradient_checkpointing=True) / base
+    less = peak(kind, made[BASELINE], rows, gradient_checkpointing=True) / base
     return ratios | show({f"checkpointed_memory_vs_{BASELINE}_{kind}": less})
 
 

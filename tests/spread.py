@@ -25,7 +25,7 @@ from letheon.training import loop
 from letheon.training.checkpoint import trained_state
 from tiny import tiny_llama, tiny_rows
 
-ROWS = loop.Rows(tiny_rows(10, seed=1), tiny_rows(14, seed=2), pad_id=0)
+ROWS = loop.Rows(tiny_rows(10, seed=1), tiny_rows(14, seed=2), 0, tiny_rows(10, seed=3))
 TRAINING = {"steps": 5, "batch_size": 4, "lr": 1e-3, "max_grad_norm": 1.0, "weights_every": 2}
 
 
@@ -39,12 +39,13 @@ def runs(
     params: dict[str, Any] | None = None,
     log: bool = False,
     probe: bool = False,
+    each: dict[str, dict[str, Any]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Train a tiny model under every objective; return events and parameters by its name.
 
     ``log``: every event is appended to FOLDER/log at once, and FOLDER/last.pt is resumed from.
     ``probe``: the loss on the forget rows is probed, and measured again at the end; the probe's
-    one score counts its calls.
+    one score counts its calls. ``each``: more settings of an objective's own training.
     """
     found = {}
     for name in objectives:
@@ -68,9 +69,13 @@ def runs(
 
         outcome = loop.run(
             model,
-            registry.load("letheon.objectives", name).OBJECTIVE(**(params or {})),
+            registry.make(
+                "letheon.objectives",
+                name,
+                registry.example("letheon.objectives", name) | (params or {}),
+            ),
             ROWS,
-            Training(**(TRAINING | training)),
+            Training(**(TRAINING | training | (each or {}).get(name, {}))),
             watch=watch,
             probe=measure if probe else None,
             checkpoint=folder / "last.pt" if log else None,

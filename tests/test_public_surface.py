@@ -33,18 +33,22 @@ SURFACE = {
     "letheon.report": [
         "Run",
         "Table",
+        "attacks",
         "details",
         "failure_lines",
         "html",
         "load_comparison",
         "load_run",
         "load_runs",
+        "load_study",
         "markdown",
         "over_seeds",
+        "study_html",
+        "study_markdown",
         "table",
         "verdict",
     ],
-    "letheon.registry": ["load", "make", "names", "summary"],
+    "letheon.registry": ["example", "load", "make", "names", "summary"],
 }
 
 

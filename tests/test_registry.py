@@ -55,6 +55,19 @@ def test_load_imports_the_module(package: str) -> None:
     assert registry.load(package, "rose").VALUE == 3
 
 
+def test_an_example_fills_in_what_has_no_default(package: str, tmp_path: Path) -> None:
+    rose = tmp_path / "flowers" / "rose.py"
+    assert registry.example(package, "rose") == {}
+    rose.write_text(
+        '"""A rose."""\nfrom dataclasses import dataclass\nEXAMPLE = {"thorns": 3}\n'
+        "@dataclass\nclass Rose:\n    thorns: int\nFLOWER = Rose\n"
+    )
+    del sys.modules["flowers.rose"]
+    assert registry.make(package, "rose", registry.example(package, "rose")).thorns == 3
+    with pytest.raises(RecipeError, match=r"no thorns"):
+        registry.make(package, "rose", {})
+
+
 @pytest.mark.parametrize("name", ["rsoe", "pot", "_root", "os.path", "../rose", ""])
 def test_unknown_names_are_refused_with_the_nearest(package: str, name: str) -> None:
     with pytest.raises(RecipeError) as caught:

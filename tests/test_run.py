@@ -164,14 +164,14 @@ def test_the_same_command_again_returns_at_once(
     assert homes == {name: (home / name).stat().st_mtime_ns for name in listing(home)}
 
 
-def interrupted(tmp_path: Path, home: Path) -> recipe.Recipe:
+def interrupted(tmp_path: Path, home: Path, raw: dict[str, Any] = UNLEARN) -> recipe.Recipe:
     """Begin a run in ``out`` and interrupt it at step 5; return its recipe."""
 
     def interrupt(event: dict[str, Any]) -> None:
         if event["event"] == "step" and event["step"] == 5:
             raise KeyboardInterrupt
 
-    loaded = recipe.load(pipeline.write(tmp_path / "recipes", UNLEARN))
+    loaded = recipe.load(pipeline.write(tmp_path / "recipes", raw))
     with pytest.raises(KeyboardInterrupt):
         run.unlearn(loaded, tmp_path / "out", home=home, watch=interrupt)
     return loaded
@@ -199,6 +199,23 @@ def test_an_interrupted_run_goes_on_with_less_memory(
     for mine, other in zip(steps(folder.path), steps(sine_run), strict=True):
         assert mine["step"] == other["step"]
         assert mine["terms"] == pytest.approx(other["terms"], abs=1e-6)
+
+
+def test_an_informed_run_goes_on_from_the_start_it_had(home: Path, tmp_path: Path) -> None:
+    raw = changed(UNLEARN, adapter__start="fila", adapter__start_batches=1)
+    loaded = interrupted(tmp_path, home, raw)
+    start = tmp_path / "out/checkpoints/start.safetensors"
+    written = start.stat().st_mtime_ns
+    folder = run.unlearn(loaded, tmp_path / "out", home=home)
+    assert start.stat().st_mtime_ns == written
+    assert [event["step"] for event in steps(folder.path)] == [1, 2, 3, 4, 5, 6]
+    ids = tokens(folder.path / "merged")
+    base = AutoModelForCausalLM.from_pretrained(next(home.glob("target-*")) / "merged")
+    plain = base(**ids).logits.detach()
+    adapted = PeftModel.from_pretrained(base, folder.path / "adapter")(**ids).logits
+    merged = AutoModelForCausalLM.from_pretrained(folder.path / "merged")(**ids).logits
+    torch.testing.assert_close(adapted, merged, rtol=0, atol=1e-5)
+    assert not torch.allclose(plain, merged, atol=1e-4)
 
 
 def test_other_gold_models_make_it_another_run(sine_run: Path, recipes: Path, home: Path) -> None:
@@ -241,6 +258,12 @@ OWN = changed(UNLEARN, gold={}, training__select=None)
         ({"adapter": {"r": 33}}, "rank cannot be above.*gate_proj is 64 x 32. Got: r = 33"),
         ({"adapter": {"target_modules": ["nope"]}}, r"Got: nope; layers.*\*.mlp.down_proj"),
         ({"adapter": {"target_modules": ["norm"]}}, "Only linear layers.*LlamaRMSNorm"),
+        ({"adapter": {"start": "fila"}, "training__parallel": "fsdp2"}, "goes with.*parallel ddp"),
+        ({"training__stabilisers": [{"name": "clip"}]}, "nothing of this name in stabilisers"),
+        (
+            {"training__stabilisers": [{"name": "spectral_norm", "params": {"limit": 1}}]},
+            "not a bounded function",
+        ),
         ({"template": "chatt"}, "A template is a name or a text"),
         ({"template": "chat"}, "needs a tokenizer with a chat template"),
         ({"training__select": {"score": "foo"}}, "training.select.score foo. Valid: forget_prob"),

@@ -7,7 +7,9 @@ import random
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from letheon import registry
 from letheon.data.template import Encoded
+from letheon.objectives.contract import Objective
 
 VOCAB = 64
 
@@ -40,3 +42,10 @@ def tiny_rows(n: int, *, seed: int) -> list[Encoded]:
         marks = [False] * prompt + [True] * answer
         rows.append(Encoded(ids, marks, [False] * len(ids)))
     return rows
+
+
+def made_objective(name: str) -> Objective:
+    """Return an objective with its defaults, and with its example's values where it has none."""
+    params = registry.example("letheon.objectives", name)
+    objective: Objective = registry.make("letheon.objectives", name, params)
+    return objective

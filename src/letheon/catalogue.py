@@ -10,6 +10,7 @@ from letheon import registry
 from letheon.errors import RecipeError, nearest
 
 _FOLDERS = {
+    "attacks": "letheon.attacks",
     "benchmarks": "letheon.benchmarks",
     "metrics": "letheon.metrics",
     "objectives": "letheon.objectives",

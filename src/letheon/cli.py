@@ -164,6 +164,50 @@ def unlearn(
     _print_run(folder.path, as_json)
 
 
+@app.command(epilog=_example("letheon study studies/people.yaml --out runs/people --jobs 2"))
+def study(
+    path: Annotated[Path, typer.Argument(metavar="STUDY", help="A study's YAML file.")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a key of the base recipe, or the study's trials, select or attacks.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The study's folder; default runs/NAME of the study.")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=0, help="At a time, each a process; 0: in this process.")
+    ] = 1,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="An Optuna database's URL for the queue; default a file in the folder."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare methods with as many random trials for each. Several commands may share a study."""
+    from letheon import study as module
+    from letheon import ui
+    from letheon.study.show import show
+
+    loaded = module.load(path, set_ or [])
+    place = out or Path("runs") / loaded.spec.name
+    words = f"letheon study {path.name}" + "".join(f" --set {each}" for each in _kept(set_ or []))
+    found = module.run(loaded, place, jobs=jobs, storage=storage, command=words)
+    if as_json:
+        _json(found)
+    else:
+        show(found, ui.console())
+        typer.echo(f"\nstudy: {place / 'study.json'}")
+
+
+def _kept(overrides: list[str]) -> list[str]:
+    """Leave out where this machine has its data: the command is kept with the results."""
+    return [each for each in overrides if not each.startswith("data.path=")]
+
+
 @app.command(epilog=_example("letheon evaluate --tofu-log full.json --reference-log retain90.json"))
 def evaluate(
     recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE]")] = None,
@@ -196,6 +240,39 @@ def evaluate(
         place = out or Path("runs") / f"{loaded.name}-evaluation"
         folder = run.evaluate(loaded, model, place, home=models or place.parent, watch=watch)
     _print_run(folder.path, as_json)
+
+
+@app.command(epilog=_example("letheon attack runs/gd-sine --attacks relearn,sample"))
+def attack(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN")],
+    attacks: Annotated[
+        str | None, typer.Option(help="Comma-separated names; default all that are possible.")
+    ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(help="Where target and gold models are kept; default beside RUN or above it."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="For example relearn.steps=80."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try to bring back what a run forgot, from it and from the gold model alike.
+
+    The scores join the run folder; the same command goes on where a killed one stopped.
+    """
+    from letheon import attack as module
+    from letheon import ui
+
+    names = None if attacks is None else attacks.split(",")
+    with ui.watcher() as watch:
+        found = module.run(run_folder, names, home=models, overrides=set_ or [], watch=watch)
+    if as_json:
+        _json(found)
+    else:
+        module.show(found, ui.console())
+        typer.echo(f"\nrun folder: {run_folder}")
 
 
 @app.command(epilog=_example("letheon compare runs/gd-lora runs/gd-sine --out runs/comparison"))
@@ -243,7 +320,7 @@ def merge(
 
 @app.command(name="list", epilog=_example("letheon list objectives"))
 def list_(
-    what: Annotated[str, typer.Argument(help="objectives, bounds, metrics or benchmarks.")] = "",
+    what: Annotated[str, typer.Argument(help="For example objectives, attacks or metrics.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """List what can be named in a recipe, with one line each."""

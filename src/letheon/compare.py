@@ -22,6 +22,7 @@ from letheon.errors import FolderError
 from letheon.folder import RunFolder, environment, replacing
 from letheon.metrics import compute_all
 from letheon.metrics.records import Records, read
+from letheon.report.study_tables import STUDY
 
 _REFERENCES = ("target", "gold", "second_gold")
 
@@ -47,6 +48,7 @@ def compare(
     folders = [RunFolder(path) for path in runs]
     scores = [_scores(folder) for folder in folders]
     _same_references(folders)
+    attacks = _attacks(folders)
     first = {name: _reference(folders[0], name) for name in _REFERENCES}
     task = _task(scores[0], folders[0])
     names = defaultdict(set)
@@ -59,8 +61,10 @@ def compare(
             if (records := first[name]) is not None
         ),
         *(
-            _row(score, folder, default, relative_to) | {"named": len(names[_method(score)]) > 1}
-            for score, folder in zip(scores, folders, strict=True)
+            _row(score, folder, default, relative_to)
+            | {"named": len(names[_method(score)]) > 1}
+            | ({"attacks": made} if made else {})
+            for score, folder, made in zip(scores, folders, attacks, strict=True)
         ),
     ]
     return {
@@ -112,6 +116,29 @@ def _same_references(folders: Sequence[RunFolder]) -> None:
                 got=f"{folders[0].path} and {folder.path} differ in them",
                 remedy="Compare runs of recipes that share data, model and gold.",
             )
+
+
+def _attacks(folders: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """Return each run's attacks without their curves; FolderError where settings differ."""
+    seen: dict[str, tuple[Path, Any]] = {}
+    found = []
+    for folder in folders:
+        there = folder.at(RunFolder.ATTACKS).is_file()
+        made = folder.read_json(RunFolder.ATTACKS)["attacks"] if there else {}
+        for name, entry in made.items():
+            path, settings = seen.setdefault(name, (folder.path, entry["settings"]))
+            if settings != entry["settings"]:
+                raise FolderError(
+                    "Runs are compared under attacks with the same settings.",
+                    got=f"{name} of {path} and of {folder.path} differ in them",
+                    remedy=f"Make one of them again: letheon attack RUN --attacks {name}",
+                )
+        found.append({name: _without_curves(entry) for name, entry in made.items()})
+    return found
+
+
+def _without_curves(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "curves"}
 
 
 def _accelerators(folders: Sequence[RunFolder]) -> list[str]:
@@ -219,8 +246,21 @@ def report(
 ) -> list[Path]:
     """Write ``report.html`` into each folder, or one Markdown page of all their comparisons.
 
-    A folder holds a comparison or a single run. Returns the files written.
+    A folder holds a comparison, a study or a single run; a study has a Markdown page to itself.
+    Returns the files written.
     """
+    studies = [path for path in folders if (path / STUDY).is_file()]
+    if markdown is not None and studies:
+        if len(folders) > 1:
+            raise FolderError(
+                "A study has a Markdown page to itself.",
+                got=f"{len(folders)} folders",
+                remedy="Make one page for each.",
+            )
+        text = reports.study_markdown(reports.load_study(studies[0]), title=title)
+        with replacing(markdown) as fresh:
+            fresh.write_text(text, encoding="utf-8")
+        return [markdown]
     if markdown is not None:
         comparisons = [reports.load_comparison(folder) for folder in folders]
         text = reports.markdown(comparisons, **({"title": title} if title else {}))
@@ -229,7 +269,9 @@ def report(
         return [markdown]
     for path in folders:
         folder = RunFolder(path)
-        if folder.at(RunFolder.COMPARISON).is_file():
+        if path in studies:
+            page = reports.study_html(reports.load_study(path), title=title)
+        elif folder.at(RunFolder.COMPARISON).is_file():
             found = reports.load_comparison(path)
             page = reports.html(found, runs=reports.load_runs(path, found), title=title)
         else:

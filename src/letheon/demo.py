@@ -1,25 +1,23 @@
 """The demo: fictitious people, a tiny model, five methods under one protocol, a verdict.
 
-Every setting below was fixed on other populations, those of the methods by ``scripts/search.py``
-with the same number of trials for each; the search and what it found are in docs/experiments.md.
+Every setting below was fixed on other populations, those of the methods by a search with the same
+number of trials for each; the search and what it found are in docs/experiments.md.
 """
 
 from __future__ import annotations
 
 __all__ = ["DEFAULT", "METHODS", "recipes", "run"]
 
-import multiprocessing
 import os
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from letheon import compare, registry, ui
+from letheon.crew import Crew, Watch
 from letheon.errors import InputError, nearest
 from letheon.folder import RunFolder
 
@@ -161,7 +159,10 @@ def run(*, seed: int, out: Path, methods: Sequence[str] | None = None) -> dict[s
     phases: list[dict[str, Any]] = []
     first = places[chosen[0]]
     models = out / "models"
-    with ui.Board() as board, _pool() as pool:
+    # One job more than cores: three models and five methods would leave a core idle beside the
+    # last one.
+    size = (os.cpu_count() or 1) + 1
+    with ui.Board() as board, Crew(size, board=board) as crew:
         steps = {
             "train target and gold models": [
                 _Job("prepare", first, which, models) for which in ("model", "selection", "scoring")
@@ -173,7 +174,7 @@ def run(*, seed: int, out: Path, methods: Sequence[str] | None = None) -> dict[s
         }
         for name, jobs in steps.items():
             began = time.monotonic()
-            _wait([pool.submit(_work, job) for job in jobs], out, board)
+            _do(jobs, crew)
             phases.append({"name": name, "seconds": round(time.monotonic() - began, 1)})
             board.say(f"{name}: {phases[-1]['seconds']:.1f} s")
     comparison = compare.compare(
@@ -207,51 +208,24 @@ def _write_recipes(folder: Path, found: Mapping[str, Mapping[str, Any]]) -> dict
     return places
 
 
-def _pool() -> ProcessPoolExecutor:
-    # Tiny models run fastest on one thread. One job more than cores: three models and five methods
-    # would leave a core idle beside the last one.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    return ProcessPoolExecutor(max_workers=(os.cpu_count() or 1) + 1, mp_context=_context())
+def _do(jobs: Sequence[_Job], crew: Crew) -> None:
+    """Run ``jobs``; raises the error of the first that fails."""
+    waiting, left = list(jobs), len(jobs)
+    while left:
+        while waiting and crew.free:
+            job = waiting.pop(0)
+            crew.start(Path(job.argument).name, _work, job)
+        for ended in crew.poll(0.5):
+            left -= 1
+            if ended.error is not None:
+                raise ended.error
 
 
-def _context() -> BaseContext:
-    """Return how workers start: from one process that has imported everything, where there can be.
-
-    Each would import for some ten seconds otherwise.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["letheon.run", "transformers.models.llama.modeling_llama"])
-    return context
-
-
-def _work(job: _Job) -> None:
+def _work(job: _Job, watch: Watch) -> None:
     from letheon import recipe, run
 
     loaded = recipe.load(job.recipe)
     if job.verb == "prepare":
-        run.prepare(loaded, job.argument, home=job.models)
+        run.prepare(loaded, job.argument, home=job.models, watch=watch)
     else:
-        run.unlearn(loaded, Path(job.argument), home=job.models)
-
-
-def _wait(futures: Sequence[Future[None]], out: Path, board: ui.Board) -> None:
-    pending = set(futures)
-    while pending:
-        done, pending = wait(pending, timeout=0.5)
-        for future in done:
-            future.result()
-        for file in sorted(out.glob(f"*/*/{RunFolder.PROGRESS}")):
-            _show(RunFolder(file.parent), board)
-
-
-def _show(folder: RunFolder, board: ui.Board) -> None:
-    events = folder.progress()
-    total = next((e["steps"] for e in reversed(events) if e["event"] == "plan"), None)
-    step = next((e["step"] for e in reversed(events) if e["event"] == "step"), 0)
-    probe: Mapping[str, float] = next(
-        (e["scores"] for e in reversed(events) if e["event"] == "probe"), {}
-    )
-    note = " ".join(f"{k} {ui.number(v)}" for k, v in list(probe.items())[:2])
-    board.show(folder.path.name, step, total, note)
+        run.unlearn(loaded, Path(job.argument), home=job.models, watch=watch)

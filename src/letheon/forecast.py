@@ -199,13 +199,15 @@ class _Sizes:
         folded = sum(_bytes(m.weight(k)) for m in layers for k in range(len(m.matrices)))
         saved, gathered = _quantised(model, recipe.model.quantise)
         offloaded = recipe.training.offload_optimizer and on == "accelerator"
-        weights, optimizer, buckets = weights - saved, 0 if offloaded else 2 * trained, 0
+        # Two moments; of two sides four, and the forget side's gradients.
+        moments = 2 if recipe.training.forget_lr is None else 5
+        weights, optimizer, buckets = weights - saved, 0 if offloaded else moments * trained, 0
         if processes > 1 and recipe.training.parallel == "fsdp2":
             gathered, folded = gathered + _gathered(model), 0  # shards are never merged
             weights, adapter, trained, optimizer = (
                 -(-size // processes) for size in (weights, adapter, trained, optimizer)
             )
-        elif processes > 1:
+        elif processes > 1 and recipe.training.forget_lr is None:
             buckets = trained
         return cls(weights, adapter, trained, optimizer, folded, buckets, gathered)
 

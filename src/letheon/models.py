@@ -6,6 +6,7 @@ __all__ = [
     "Loaded",
     "Outline",
     "answer_logits",
+    "check_quantise",
     "checksum",
     "load",
     "make",
@@ -170,6 +171,11 @@ def answer_logits(model: Any, batch: Batch, **options: Any) -> tuple[Tensor, Any
     finally:
         handle.remove()
     return out.logits, out
+
+
+def check_quantise(bits: Literal["4bit", "8bit"]) -> None:
+    """Raise ModelError where no model can be quantised: no bitsandbytes, or no device for it."""
+    _quantisation(bits)
 
 
 def checksum(folder: Path) -> str:

@@ -108,6 +108,12 @@ def adapt(
                 remedy="Add an adapter to the recipe.",
             )
         return model
+    if adapter.start != "zero" and any(is_quantised(layer) for layer in model.modules()):
+        raise ModelError(
+            "An informed start goes by gradients of the weights, which quantised ones have not.",
+            got=f"adapter.start {adapter.start} and a quantised model",
+            remedy="Set adapter.start to zero, or load the model without quantising it.",
+        )
     config = BoundedLoraConfig(
         r=adapter.r,
         lora_alpha=adapter.alpha,
@@ -116,6 +122,7 @@ def adapt(
         scale=adapter.scale,
         target_modules=adapter.target_modules,
         attention=adapter.attention,
+        start=adapter.start,
         seed=seed,
         task_type="CAUSAL_LM",
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 __all__ = [
     "Adapter",
     "After",
+    "Balance",
     "Choice",
     "DataSource",
     "Evaluation",
@@ -20,9 +21,14 @@ __all__ = [
     "Requirement",
     "Selection",
     "Training",
+    "assigned",
     "dump",
+    "explain",
     "load",
     "override",
+    "parse_override",
+    "put",
+    "read",
     "resolve",
 ]
 
@@ -114,15 +120,22 @@ class DataSource(_Strict):
 
 
 class Adapter(_Strict):
-    """A low-rank adapter with a bound; ``null`` fields take the adapters' own defaults."""
+    """A low-rank adapter with a bound; ``null`` fields take the adapters' own defaults.
+
+    ``omega`` and ``scale`` may be ``auto``: chosen for each matrix by its own weights.
+    ``start: fila`` looks for directions to start from in the squared gradients of so many batches
+    of forget and of retain rows.
+    """
 
     bound: str = "sine"
     r: int = Field(16, ge=1)
     alpha: float | None = None
-    omega: float | None = None
-    scale: float | None = None
+    omega: float | Literal["auto"] | None = None
+    scale: float | Literal["auto", "fan_in"] | None = None
     attention: bool = False
     target_modules: list[str] | None = None
+    start: Literal["zero", "fila"] = "zero"
+    start_batches: int = Field(16, ge=1)
 
 
 class Requirement(_Strict):
@@ -146,11 +159,22 @@ class Selection(_Strict):
     require: tuple[Requirement, ...] = ()
 
 
+class Balance(_Strict):
+    """The forget weight by a rule: ``gradient_norm`` lets the forget side's gradient be ``ratio``
+    times as long as the retain side's, at the first step and, if given, ``every`` so many.
+    """
+
+    name: Literal["gradient_norm"] = "gradient_norm"
+    ratio: float = Field(gt=0)
+    every: int | None = Field(None, ge=1)
+
+
 class Training(_Strict):
     """The loop's settings.
 
     ``batch_size`` and ``retain_batch_size`` are rows of a step over all processes: they decide
     the result. ``stabilisers`` are added to the loss or hold the weights back after a step.
+    With ``forget_lr`` the forget side of the loss has an optimizer of its own, with that rate.
     ``accumulate`` cuts each process's share into pieces, and with
     ``gradient_checkpointing`` a block's inner values are computed again for the backward pass
     instead of kept: both decide memory and time only. ``offload_optimizer`` keeps the optimizer's
@@ -158,7 +182,8 @@ class Training(_Strict):
     ``forget_tokens``: what of a forget row the objective sees, its whole answer or only the tokens
     of its marked facts, so that its wording is left alone. Nothing is probed before step
     ``probe_from``: a run's first steps are not what is kept. ``stop_at`` ends a run when a probe's
-    score is reached, ``stop_below`` when one falls short. ``parallel``: whether each of several
+    score is reached, ``stop_below`` when one falls short, ``patience`` when so many probes in a row
+    have not bettered the selected checkpoint. ``parallel``: whether each of several
     processes has a copy of the model (``ddp``) or a shard of it (``fsdp2``); ``processes``: how
     many there must be, for launchers that would silently start fewer.
     """
@@ -170,6 +195,7 @@ class Training(_Strict):
     forget_tokens: Literal["answer", "facts"] = "answer"
     accumulate: int = Field(1, ge=1)
     lr: float = Field(1e-3, gt=0)
+    forget_lr: float | None = Field(None, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup: float = Field(0.0, ge=0, lt=1)
     optimizer: Choice = Choice(name="adamw")
@@ -188,7 +214,9 @@ class Training(_Strict):
     weights_every: int = Field(10, ge=1)
     stop_at: Requirement | None = None
     stop_below: Requirement | None = None
+    patience: int | None = Field(None, ge=1)
     select: Selection | None = None
+    balance: Balance | None = None
 
     @model_validator(mode="after")
     def _length(self) -> Training:
@@ -197,9 +225,27 @@ class Training(_Strict):
         return self
 
     @model_validator(mode="after")
+    def _patient(self) -> Training:
+        if self.patience is not None and (self.select is None or self.probe_every is None):
+            raise ValueError("patience goes by select and probe_every")
+        return self
+
+    @model_validator(mode="after")
     def _sharded(self) -> Training:
         if self.parallel == "fsdp2" and self.mixed_precision == "fp16":
             raise ValueError("parallel fsdp2 goes with mixed_precision bf16 or no, not with fp16")
+        return self
+
+    @model_validator(mode="after")
+    def _two_rates(self) -> Training:
+        if self.forget_lr is None:
+            return self
+        if self.offload_optimizer:
+            raise ValueError("forget_lr and offload_optimizer do not go together")
+        if self.parallel == "fsdp2":
+            raise ValueError("forget_lr goes with parallel ddp: shards have one gradient")
+        if self.mixed_precision == "fp16":
+            raise ValueError("forget_lr goes with mixed_precision bf16 or no, not with fp16")
         return self
 
     @model_validator(mode="after")
@@ -301,15 +347,26 @@ class Recipe(_Strict):
         if getattr(self.model, unusable) is not None:
             kinds = ("path", "make") if self.kind == "train" else ("path", "recipe")
             raise ValueError(f"the model of a recipe of kind {self.kind} has {' or '.join(kinds)}")
-        stacked = self.after is not None and self.after.how == "stacked"
-        if stacked and self.adapter is None:
-            raise ValueError("after.how stacked needs an adapter to put on top")
-        if not stacked and any(s.name == "orthogonal" for s in self.training.stabilisers):
-            raise ValueError("the stabiliser orthogonal needs after with how: stacked")
         if any(gold and gold.make for gold in (self.gold.selection, self.gold.scoring)):
             raise ValueError("a gold model has path or recipe")
         if self.model.quantise and self.adapter is None and self.kind == "unlearn":
             raise ValueError("a model with model.quantise needs an adapter: its weights stay fixed")
+        if self.adapter is not None and self.adapter.start != "zero":
+            if self.model.quantise:
+                raise ValueError("adapter.start fila needs gradients of weights, so no quantise")
+            if self.training.parallel == "fsdp2":
+                raise ValueError("adapter.start fila goes with training.parallel ddp")
+        return self
+
+    @model_validator(mode="after")
+    def _follows(self) -> Recipe:
+        stacked = self.after is not None and self.after.how == "stacked"
+        if stacked and self.adapter is None:
+            raise ValueError("after.how stacked needs an adapter to put on top")
+        if stacked and self.adapter is not None and self.adapter.start != "zero":
+            raise ValueError("adapter.start fila goes with after.how merged: it looks at weights")
+        if not stacked and any(s.name == "orthogonal" for s in self.training.stabilisers):
+            raise ValueError("the stabiliser orthogonal needs after with how: stacked")
         return self
 
     def _idle(self) -> dict[str, bool]:
@@ -323,12 +380,15 @@ class Recipe(_Strict):
             "after": self.after is not None,
             "model.quantise": self.model.quantise is not None,
             "gold": self.gold != Gold(),
+            "training.forget_lr": loop.forget_lr is not None,
             "training.forget_tokens": loop.forget_tokens != "answer",
             "training.probe_every": loop.probe_every is not None,
             "training.probe_from": loop.probe_from != 1,
             "training.select": loop.select is not None,
             "training.stop_at": loop.stop_at is not None,
             "training.stop_below": loop.stop_below is not None,
+            "training.patience": loop.patience is not None,
+            "training.balance": loop.balance is not None,
         }
 
     def fingerprint(self, checksums: Mapping[str, str]) -> str:
@@ -352,9 +412,9 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     (naming the nearest valid one) or a value that breaks a rule.
     """
     path = Path(path)
-    raw = _read_yaml(path)
+    raw = read(path)
     for override in overrides:
-        _apply(raw, override)
+        put(raw, *parse_override(override))
     return resolve(raw, where=str(path), base=path.parent)
 
 
@@ -363,7 +423,7 @@ def resolve(raw: Mapping[str, Any], *, where: str, base: Path | None = None) -> 
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:
-        raise _explain(error, where) from None
+        raise explain(error, where, Recipe) from None
     return recipe if base is None else _anchor(recipe, base)
 
 
@@ -371,8 +431,16 @@ def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """Return ``recipe`` with ``dotted.key=value`` strings applied; raises as ``load`` does."""
     raw = recipe.model_dump(mode="json")
     for each in overrides:
-        _apply(raw, each)
+        put(raw, *parse_override(each))
     return resolve(raw, where=recipe.name)
+
+
+def assigned(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return what ``dotted.key=value`` strings say, as a mapping; raises as ``load`` does."""
+    raw: dict[str, Any] = {}
+    for each in overrides:
+        put(raw, *parse_override(each))
+    return raw
 
 
 def dump(recipe: Recipe) -> str:
@@ -380,39 +448,49 @@ def dump(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read(path: Path, *, what: str = "recipe") -> dict[str, Any]:
+    """Read a YAML file's mapping, as it stands; ``what`` names the file in errors.
+
+    Raises RecipeError when there is no such file, or it holds something else.
+    """
     if not path.is_file():
-        what = "a folder" if path.is_dir() else "no file"
+        found = "a folder" if path.is_dir() else "no file"
         raise RecipeError(
-            "A recipe is a YAML file.", got=f"{what} at {path}", remedy="Check the path."
+            f"A {what} is a YAML file.", got=f"{found} at {path}", remedy="Check the path."
         )
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(
-            "A recipe is a readable UTF-8 text.", got=f"{path}: {error}", remedy="Check the file."
+            f"A {what} is a readable UTF-8 text.", got=f"{path}: {error}", remedy="Check the file."
         ) from None
-    raw = _yaml(text, f"{path}: ", "A recipe must be valid YAML.")
+    raw = _yaml(text, f"{path}: ", f"A {what} must be valid YAML.")
     if not isinstance(raw, dict):
         raise RecipeError(
-            "A recipe is a mapping of keys.", got=str(path), remedy="See recipes/ for examples."
+            f"A {what} is a mapping of keys.", got=str(path), remedy="See recipes/ for examples."
         )
     return raw
 
 
-def _apply(raw: dict[str, Any], override: str) -> None:
-    key, sep, text = override.partition("=")
+def parse_override(text: str) -> tuple[str, Any]:
+    """Return the key and the YAML value of ``dotted.key=value``; raises RecipeError."""
+    key, sep, value = text.partition("=")
     if not sep or not key:
         raise RecipeError(
-            "An override is KEY=VALUE.", got=override, remedy="For example training.lr=1e-4."
+            "An override is KEY=VALUE.", got=text, remedy="For example training.lr=1e-4."
         )
+    return key, _scalar(value)
+
+
+def put(raw: dict[str, Any], key: str, value: Any) -> None:
+    """Put ``value`` at the dotted ``key`` of a plain mapping."""
     *parents, last = key.split(".")
     node = raw
     for parent in parents:
         child = node.get(parent)
         node[parent] = child if isinstance(child, dict) else {}
         node = node[parent]
-    node[last] = _scalar(text)
+    node[last] = value
 
 
 class _Loader(yaml.SafeLoader):
@@ -471,6 +549,11 @@ _LATER: Mapping[str, Any] = {
     "stabilisers": [],
     "procedure": None,
     "after": None,
+    "forget_lr": None,
+    "patience": None,
+    "balance": None,
+    "start": "zero",
+    "start_batches": 16,
 }
 
 
@@ -485,14 +568,15 @@ def _without_paths(node: Any) -> Any:
     return [_without_paths(v) for v in node] if isinstance(node, list) else node
 
 
-def _explain(error: ValidationError, where: str) -> RecipeError:
+def explain(error: ValidationError, where: str, model: type[BaseModel]) -> RecipeError:
+    """Say what pydantic found wrong with a ``model`` in ``where``; an unknown key's nearest one."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return RecipeError(
             f"Unknown key in {where}.",
             got=key,
-            remedy=nearest(str(first["loc"][-1]), _fields(first["loc"][:-1])),
+            remedy=nearest(str(first["loc"][-1]), _fields(first["loc"][:-1], model)),
         )
     if first["type"] == "value_error":
         # A rule over several keys: its words name them, their values would fill a page.
@@ -502,12 +586,10 @@ def _explain(error: ValidationError, where: str) -> RecipeError:
     return RecipeError(f"{where}: {first['msg']}.", got=got[:200], remedy="Mend that key.")
 
 
-def _fields(loc: tuple[int | str, ...]) -> list[str]:
-    model: Any = Recipe
+def _fields(loc: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
     for part in loc:
-        if isinstance(part, int):
-            continue
-        annotation = model.model_fields[part].annotation
-        inner = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(a for a in inner if isinstance(a, type) and issubclass(a, BaseModel))
+        if part in model.model_fields:  # others are numbers and keys of mappings
+            annotation: Any = model.model_fields[str(part)].annotation
+            inner = [annotation, *get_args(annotation)]
+            model = next(a for a in inner if isinstance(a, type) and issubclass(a, BaseModel))
     return list(model.model_fields)

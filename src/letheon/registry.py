@@ -1,12 +1,13 @@
 """The folder is the registry: list, describe and import the files of a package by name.
 
 A file's class stands in a constant named after the folder: ``OBJECTIVE``, ``OPTIMIZER``,
-``STABILISER``. ``make`` builds it from a recipe's ``{name, params}``.
+``STABILISER``. ``make`` builds it from a recipe's ``{name, params}``. Where a field has no default,
+the file's ``EXAMPLE`` holds params to try it with.
 """
 
 from __future__ import annotations
 
-__all__ = ["load", "make", "names", "summary"]
+__all__ = ["example", "load", "make", "names", "summary"]
 
 import ast
 import dataclasses
@@ -54,6 +55,11 @@ def load(package: str, name: str) -> ModuleType:
     return import_module(f"{package}.{name}")
 
 
+def example(package: str, name: str) -> dict[str, Any]:
+    """Return params that ``make`` accepts: what has no default, as the file's ``EXAMPLE`` says."""
+    return dict(vars(load(package, name)).get("EXAMPLE", {}))
+
+
 def make(package: str, name: str, params: Mapping[str, Any]) -> Any:
     """Build the class of ``package.name`` with ``params``, which its own fields check.
 
@@ -71,7 +77,7 @@ def make(package: str, name: str, params: Mapping[str, Any]) -> Any:
         where = ".".join(map(str, first["loc"])) or name
         raise RecipeError(
             f"{name}: {first['msg']}.",
-            got=f"{where} = {first['input']!r}",
+            got=f"no {where}" if first["type"] == "missing" else f"{where} = {first['input']!r}",
             remedy=f"Mend the params of {name}.",
         ) from None
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 __all__ = [
     "child_of",
     "evaluate",
+    "gold_limit",
     "prepare",
     "rehearse",
     "rows_of",
@@ -31,34 +32,30 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from letheon import models, processes, recall, sequence
+from letheon import models, preferred, processes, recall, sequence
 from letheon import recipe as recipes
 from letheon.adapters.arithmetic import gains, set_gain
 from letheon.data.batch import pad_id
-from letheon.data.example import Corpus
+from letheon.data.example import Corpus, Example
 from letheon.data.template import Template
 from letheon.errors import DataError, MetricError, RecipeError
 from letheon.folder import RunFolder
 from letheon.metrics.records import Records, read
-from letheon.objectives.contract import Answers
 from letheon.outputs import describe, finish, save, write_records, write_texts
 from letheon.parts import adapt, corpus_of, encode, texts_of
 from letheon.procedures.contract import Procedure, Setting, method_of
 from letheon.recipe import Adapter, ModelSource, Recipe
-from letheon.scoring import Scorer, check_metrics, check_rules
+from letheon.scoring import Scorer, check_metrics, check_rules, distance_limit
 from letheon.training import loop
 from letheon.training.checkpoint import load_trained, trained_state
 from letheon.training.forward import has_adapter
+from letheon.training.informed import inform
 from letheon.training.parallel import is_sharded
 
 # Where a trained model keeps its records, by paraphrase set.
 _RECORDS = {"validation": "validation.parquet", "scoring": RunFolder.EXAMPLES}
 
 Watch = Callable[[dict[str, Any]], None]
-
-
-def _unsaid(questions: Sequence[str], seed: int) -> list[str]:
-    return list(questions)
 
 
 @dataclass(frozen=True)
@@ -80,15 +77,15 @@ class _Start:
     seed: int
 
     @classmethod
-    def of(cls, recipe: Recipe, target: _Known, past: Sequence[recall.Past]) -> _Start:
+    def of(cls, recipe: Recipe, target: ModelSource, past: Sequence[recall.Past]) -> _Start:
         """Return what the recipe's run starts from: ``target``, or what the ``past`` left.
 
         Raises RecipeError when the target is not the model that the past began with.
         """
         if not past:
-            return cls(target.source, (), recipe.adapter, recipe.seed)
+            return cls(target, (), recipe.adapter, recipe.seed)
         earlier = [each.request for each in past]
-        place = str(target.source.path)
+        place = str(target.path)
         sequence.check_origin(earlier, place, models.checksum(Path(place)))
         source, below = sequence.start(recipe, earlier)
         return cls(source, below, recipe.adapter, sequence.seed_of(recipe, earlier))
@@ -162,16 +159,14 @@ def unlearn(
     recall.check_apart(past, corpus)
     target = _known(recipe.model, recipe, corpus, home, watch)
     assert target is not None
-    start = _Start.of(recipe, target, past)
+    start = _Start.of(recipe, target.source, past)
     loaded = models.load(start.source)
     identity = _identity(recipe, corpus, loaded.checksum)
     if processes.on_main(lambda: folder.finished(identity)):
         return folder
     model = start.model(loaded)
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
-    rows = rows_of(recipe, scorer, method, _speaker(model, scorer))
-    method.check(rows, recipe.training, model)
-    scorer.check_lengths(model)
+    rows, other = _spoken(recipe, model, scorer, method, folder)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     scoring = _known(recipe.gold.scoring, recipe, corpus, home, watch)
     probe = _probe(scorer, target, selection, recipe)
@@ -180,7 +175,12 @@ def unlearn(
     if recipe.evaluation.metrics is not None:
         scorer.scores(references["target"], references.get("gold"))
     gold_past = _recalled(scorer, past, scoring and _to_score(scoring.source).model, watch)
-    _begin(folder, identity, recipe, corpus, loaded.checksum, references, past)
+    _begin(folder, identity, recipe, corpus, loaded.checksum, references, other, past)
+    if other:
+        watch(preferred.note(other))
+    if recipe.adapter is not None:
+        file = folder.at(RunFolder.CHECKPOINTS) / "start.safetensors"
+        inform(model, recipe.adapter, rows, seed=start.seed, file=file, watch=watch)
     seconds = _fit(recipe, model, method, rows, folder, probe, watch)
     records, texts = scorer.records(model, "scoring", watch)
     own_past = _recalled(scorer, past, model, watch)
@@ -225,18 +225,38 @@ def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
     target = _known(recipe.model, recipe, corpus, home, watch)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     assert target is not None
-    start = _Start.of(recipe, target, recall.remembered(sequence.chain(recipe), corpus_of))
+    start = _Start.of(recipe, target.source, recall.remembered(sequence.chain(recipe), corpus_of))
     loaded = models.load(start.source)
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
     model = start.model(loaded)
+    rows, _ = _spoken(recipe, model, scorer, method, None)
+    if recipe.adapter is not None:
+        inform(model, recipe.adapter, rows, seed=start.seed, watch=watch)
     setting = Setting(
-        rows=rows_of(recipe, scorer, method, _speaker(model, scorer)),
+        rows=rows,
         training=recipe.training,
         seed=recipe.seed,
         probe=_probe(scorer, target, selection, recipe),
         watch=watch,
     )
     return method.run(model, setting)
+
+
+def gold_limit(recipe: Recipe, *, home: Path, watch: Watch = lambda event: None) -> float:
+    """Return the largest gold distance that a probe may show to pass, from the two gold models.
+
+    Raises RecipeError unless the recipe has both, MetricError where the data allow no distance.
+    """
+    corpus, _ = _checked(recipe, "unlearn")
+    gold = _known(recipe.gold.selection, recipe, corpus, home, watch)
+    second = _known(recipe.gold.scoring, recipe, corpus, home, watch)
+    if gold is None or second is None:
+        raise RecipeError(
+            "A limit needs two gold models.",
+            got=f"{recipe.name} without one of them",
+            remedy="Name gold.selection and gold.scoring.",
+        )
+    return distance_limit(gold.records("validation"), second.records("validation"))
 
 
 def evaluate(
@@ -299,15 +319,15 @@ def validate(recipe: Recipe) -> list[str]:
             source = child.model
         if source is not None and name == "model":
             loaded = _made_or_loaded(recipe.model_copy(update={"model": source}), corpus)
-            below: Sequence[Path] = ()
+            start = _Start.of(recipe, source, past)
             if past:
-                start = _Start.of(recipe, _Known(source, lambda which: {}, None), past)
-                loaded, below = models.load(start.source), start.below
+                loaded = models.load(start.source)
             scorer = scorer_of(recipe, loaded.tokenizer, corpus)
-            model = adapt(loaded.model, recipe.adapter, seed=recipe.seed, below=below)
+            model = start.model(loaded)
             rows = rows_of(recipe, scorer, method)
             method.check(rows, recipe.training, model)
             scorer.check_lengths(model)
+            scorer.check_rows(model, rows.preferred)
             count = sum(p.numel() for p in model.parameters())
             lines.append(f"{name}: {model.config.model_type}, {count:,} parameters")
     return lines
@@ -332,7 +352,7 @@ def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Procedure]:
             if source is recipe.model and child.model.make is not None:
                 # Before the target is trained for it.
                 skeleton = adapt(models.skeleton(child.model.make), recipe.adapter, seed=None)
-                loop.check_model(skeleton, recipe.training)
+                loop.check_model(method.needs, skeleton, recipe.training)
     return corpus_of(recipe.data), method
 
 
@@ -453,13 +473,11 @@ def scorer_of(recipe: Recipe, tokenizer: Any, corpus: Corpus) -> Scorer:
     return Scorer(tokenizer, template, corpus, recipe.evaluation)
 
 
-def rows_of(
-    recipe: Recipe, scorer: Scorer, method: Procedure, answers: Answers = _unsaid
-) -> loop.Rows:
+def rows_of(recipe: Recipe, scorer: Scorer, method: Procedure) -> loop.Rows:
     """Encode the rows that a run trains on; a ``train`` run has one side.
 
-    ``answers`` lets the untouched model speak, where the method makes answers of its own of
-    what it says; without it nothing is said, which is enough to check rows or count them.
+    Where the method has the untouched model speak, nobody does yet: the preferred rows are
+    enough to check or count, and a run puts its own in their place.
     """
     corpus, tokenizer = scorer.corpus, scorer.tokenizer
     forget, retain = corpus.forget, corpus.retain
@@ -469,7 +487,7 @@ def rows_of(
             roles.insert(roles.index("forget"), "forgotten")
         forget, retain = (), tuple(e for role in roles for e in getattr(corpus, role))
     encoded = encode(forget, scorer.template, tokenizer)
-    if recipe.training.forget_tokens == "facts":
+    if recipe.training.forget_tokens == "facts" and method.needs.forget:
         unmarked = sum(not any(row.facts) for row in encoded)
         if unmarked:
             raise DataError(
@@ -479,19 +497,27 @@ def rows_of(
             )
         encoded = [row.only_facts() for row in encoded]
     kept = encode(retain, scorer.template, tokenizer)
-    preferred = method.prepare(forget, answers, recipe.seed) if method.needs.preferred else ()
-    other = encode(preferred or (), scorer.template, tokenizer)
-    return loop.Rows(encoded, kept, pad_id(tokenizer), other)
+    other = preferred.made(method, forget, preferred.unsaid, recipe.seed)
+    return loop.Rows(encoded, kept, pad_id(tokenizer), encode(other, scorer.template, tokenizer))
 
 
-def _speaker(model: Any, scorer: Scorer) -> Answers:
-    """Return what answers questions with ``model`` as it is now, at temperature 1."""
+def _spoken(
+    recipe: Recipe, model: Any, scorer: Scorer, method: Procedure, folder: RunFolder | None
+) -> tuple[loop.Rows, Sequence[Example]]:
+    """Check the run's rows, let ``model`` speak where it must, and return them with what it said.
 
-    def answers(questions: Sequence[str], seed: int) -> list[str]:
-        model.to(processes.device())
-        return scorer.answers(model, questions, seed=seed)
-
-    return answers
+    What ``folder`` has of an earlier start is not said again.
+    """
+    rows = rows_of(recipe, scorer, method)
+    method.check(rows, recipe.training, model)
+    scorer.check_lengths(model)
+    forget = scorer.corpus.forget
+    other = preferred.kept(folder, forget) if folder and method.needs.preferred else None
+    if other is None:
+        other = preferred.made(method, forget, scorer.speaker(model), recipe.seed)
+    rows = replace(rows, preferred=encode(other, scorer.template, scorer.tokenizer))
+    scorer.check_rows(model, rows.preferred)
+    return rows, other
 
 
 def _begin(
@@ -501,16 +527,21 @@ def _begin(
     corpus: Corpus,
     checksum: str,
     references: Mapping[str, Records] = MappingProxyType({}),
+    other: Sequence[Example] = (),
     past: Sequence[recall.Past] = (),
 ) -> None:
     link = sequence.link(folder, [each.request for each in past])
 
     def write() -> None:
-        folder.claim(identity)
+        resumed = folder.claim(identity)
         folder.write_text(RunFolder.RECIPE, recipes.dump(recipe))
         folder.write_json(RunFolder.ENVIRONMENT, describe(recipe, corpus, checksum) | link)
         for name, reference in references.items():
             write_records(folder, f"reference/{name}.parquet", reference)
+        if other:
+            preferred.write(folder, other)
+        if other and not resumed:
+            folder.append_progress(preferred.note(other))
 
     processes.on_main(write)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Scorer", "check_metrics", "check_rules"]
+__all__ = ["Scorer", "check_metrics", "check_rules", "distance_limit"]
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from letheon import registry
+from letheon import processes, registry
 from letheon.data.batch import pad_id
 from letheon.data.example import Corpus, Example
-from letheon.data.template import Template
+from letheon.data.template import Encoded, Template
 from letheon.errors import DataError, DivergedError, MetricError, RecipeError, nearest
 from letheon.evaluation.generation import generate
 from letheon.evaluation.records import Texts, evaluate, longest, prepare
@@ -25,6 +25,7 @@ from letheon.metrics.probability import per_example
 from letheon.metrics.records import FloatArray, Records
 from letheon.metrics.truth_ratio import of_split, utility_share
 from letheon.metrics.verdict import Limits
+from letheon.objectives.contract import Answers
 from letheon.recipe import Evaluation, Training
 
 # Rows of a split that a probe reads, at least: it runs many times, and its scores only select.
@@ -76,8 +77,12 @@ class Scorer:
             records = {split: {**spoken[split], **records[split]} for split in records}
         return records, texts
 
-    def answers(self, model: Any, questions: Sequence[str], *, seed: int) -> list[str]:
-        """Return what ``model`` says to ``questions``: a sample at temperature 1 for each."""
+    def speaker(self, model: Any) -> Answers:
+        """Return what answers questions with ``model`` as it is, by samples at temperature 1."""
+        return lambda questions, seed: self._answers(model, questions, seed)
+
+    def _answers(self, model: Any, questions: Sequence[str], seed: int) -> list[str]:
+        model.to(processes.device())
         found = generate(
             model,
             [self.template.prompt_ids(self.tokenizer, question) for question in questions],
@@ -111,6 +116,17 @@ class Scorer:
                 got=f"a prompt of {found['prompt']} tokens and evaluation.max_new_tokens "
                 f"{self.settings.max_new_tokens}",
                 remedy=f"Set evaluation.max_new_tokens to {max(1, limit - found['prompt'])}.",
+            )
+
+    def check_rows(self, model: Any, rows: Sequence[Encoded]) -> None:
+        """Raise DataError when a row that is none of the corpus's outgrows the model's context."""
+        limit = getattr(model.config, "max_position_embeddings", None)
+        width = max((len(row.ids) for row in rows), default=0)
+        if limit is not None and width > limit:
+            raise DataError(
+                f"Every question with its preferred answer fits the model's {limit} positions.",
+                got=f"a row of {width} tokens",
+                remedy="Shorten or drop long questions, or use a model with more positions.",
             )
 
     def _surely_fits(self, limit: int) -> bool:
@@ -216,6 +232,17 @@ class Scorer:
             return scores
 
         return probe
+
+
+def distance_limit(gold: Records, second: Records) -> float:
+    """Return the largest gold distance by which a probe against ``gold`` would pass the gate.
+
+    By the gate's rule, on the rows that a probe reads. ``second``: another gold model's records
+    with the same paraphrases. Raises MetricError where the data lack what the distance needs.
+    """
+    limits = Limits()
+    apart = _distance(_sampled(second), _sampled(gold))
+    return limits.distance_factor * apart + limits.distance_margin
 
 
 def check_metrics(settings: Evaluation) -> None:

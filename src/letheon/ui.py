@@ -69,6 +69,12 @@ class Board:
         if self._bars.disable:
             self._print(name, f"{name}: {done}/{total or '?'} {note}".rstrip(), done == total)
 
+    def drop(self, name: str) -> None:
+        """Take the line ``name`` away; do nothing when there is none."""
+        if name in self._tasks:
+            self._bars.remove_task(self._tasks.pop(name))
+            self._said.pop(name, None)
+
     def _print(self, name: str, line: str, last: bool) -> None:
         at, before = self._said.get(name, (0.0, ""))
         due = last or time.monotonic() - at > _QUIET

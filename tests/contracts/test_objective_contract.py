@@ -14,13 +14,9 @@ from letheon.objectives.contract import Needs, Objective, Unit, Views
 from letheon.objectives.view import HeldLogits
 from letheon.recipe import Training
 from letheon.training import loop
-from tiny import tiny_llama, tiny_rows
+from tiny import made_objective, tiny_llama, tiny_rows
 
 NAMES = registry.names("letheon.objectives")
-
-
-def _objective(name: str) -> Objective:
-    return registry.load("letheon.objectives", name).OBJECTIVE()
 
 
 def _view(seed: int, needs: Needs, lengths: tuple[int, ...] = (3, 1, 4)) -> HeldLogits:
@@ -63,7 +59,7 @@ COUNTS: dict[Unit, int] = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_is_a_frozen_dataclass_that_declares_its_needs(name: str) -> None:
-    objective = _objective(name)
+    objective = made_objective(name)
     assert dataclasses.is_dataclass(objective)
     assert isinstance(objective.needs, Needs)
     for field in dataclasses.fields(objective):
@@ -73,7 +69,7 @@ def test_is_a_frozen_dataclass_that_declares_its_needs(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_terms_count_what_they_sum(name: str) -> None:
-    objective = _objective(name)
+    objective = made_objective(name)
     model, reference = _inputs(objective)
     terms = objective.loss(model, reference, objective.init(0)).terms
     assert terms
@@ -85,7 +81,7 @@ def test_terms_count_what_they_sum(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradient_reaches_every_side_it_needs(name: str) -> None:
-    objective = _objective(name)
+    objective = made_objective(name)
     model, reference = _inputs(objective)
     terms = objective.loss(model, reference, objective.init(0))
     terms.total({t.unit: t.count for t in terms.terms.values()}).backward()
@@ -98,7 +94,7 @@ def test_gradient_reaches_every_side_it_needs(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_sums_add_up_over_micro_batches(name: str) -> None:
     """Cutting a batch into examples and adding the shares gives the loss of the whole."""
-    objective = _objective(name)
+    objective = made_objective(name)
     model, reference = _inputs(objective)
     state = objective.init(0)
     whole = objective.loss(model, reference, state)
@@ -129,7 +125,7 @@ def _losses(name: str, accumulate: int) -> list[dict[str, float]]:
     events: list[dict] = []
     loop.run(
         model,
-        _objective(name),
+        made_objective(name),
         loop.Rows(rows[:6], rows[6:], 0, tiny_rows(6, seed=2)),
         Training(steps=3, batch_size=4, accumulate=accumulate, lr=1e-2),
         watch=events.append,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from letheon import registry
 from letheon.errors import RecipeError
+from letheon.objectives.contract import Needs
 from letheon.objectives.gradient_difference import GradientDifference
 from letheon.optimizers.sophia import Sophia, SophiaStep
 from letheon.recipe import Choice, Training
@@ -114,7 +115,7 @@ def test_the_loop_runs_it_and_resumes_it(tmp_path: Any) -> None:
 def test_settings_that_would_not_be_used_are_refused(name: str, value: Any) -> None:
     training = Training(steps=1, optimizer=Choice(name="sophia"), **{name: value})
     with pytest.raises(RecipeError, match=rf"training\.optimizer\.params\.{name}"):
-        loop.check_model(tiny_llama(seed=0, layers=1), training)
+        loop.check_model(Needs(), tiny_llama(seed=0, layers=1), training)
 
 
 @pytest.mark.parametrize("params", [{"rho": 0}, {"every": 0}, {"betas": [1.0, 0.5]}, {"rh": 1}])

@@ -134,6 +134,46 @@ def test_a_probe_can_stop_a_run(rule: dict[str, Requirement], reason: str) -> No
     assert (outcome.steps, outcome.reason) == (3, reason)
 
 
+def test_a_run_ends_when_probes_get_no_better_and_keeps_the_best(tmp_path: Path) -> None:
+    """Probes at 2, 4, ...: the best is the second, so that with patience 3 the fifth ends it."""
+    gaps = [0.5, 0.2, 0.4, 0.2, 0.3, 0.1, 0.0]
+    settings: dict[str, Any] = {"steps": 14, "probe_every": 2, "select": Selection(), "patience": 3}
+
+    def answers(left: list[float]) -> Any:
+        return lambda model: {"gate_gap": left.pop(0)}
+
+    outcome, events = run(adapted(), probe=answers(gaps.copy()), **settings)
+    assert (outcome.steps, outcome.kept) == (10, 4)
+    assert outcome.reason == "gate_gap no better in 3 probes"
+    assert events[-1]["reason"] == outcome.reason
+    # a killed run does not start to count again
+    last = tmp_path / "last.pt"
+    with pytest.raises(IndexError):
+        run(adapted(), probe=answers(gaps[:4]), checkpoint=last, checkpoint_every=2, **settings)
+    resumed, _ = run(adapted(), probe=answers(gaps[4:]), checkpoint=last, **settings)
+    assert (resumed.steps, resumed.kept) == (10, 4)
+
+
+def test_patience_starts_with_the_first_probe() -> None:
+    values = iter([0.2, 0.3, 0.3])
+    outcome, _ = run(
+        adapted(),
+        steps=9,
+        probe_every=1,
+        probe_from=5,
+        probe=lambda m: {"gate_gap": next(values)},
+        select=Selection(),
+        patience=2,
+    )
+    assert (outcome.steps, outcome.kept) == (7, 5)
+
+
+def test_patience_needs_something_to_go_by() -> None:
+    for settings in ({"select": Selection()}, {"probe_every": 2}):
+        with pytest.raises(ValueError, match="patience goes by select and probe_every"):
+            Training(steps=4, patience=2, **settings)
+
+
 def test_an_unknown_score_names_those_that_the_probe_gives() -> None:
     with pytest.raises(InputError, match=r"gate_gap.*The probe gives: quality"):
         run(adapted(), probe=lambda m: {"quality": 1.0}, select=Selection())

@@ -18,14 +18,14 @@ from letheon.evaluation.teacher_forced import score_answers
 from letheon.objectives.npo import NPO
 from letheon.recipe import Training
 from letheon.training import loop, scalars
-from tiny import tiny_llama, tiny_rows
+from tiny import made_objective, tiny_llama, tiny_rows
 
 FORGET = tiny_rows(7, seed=1)
-ROWS = loop.Rows(FORGET, tiny_rows(9, seed=2), pad_id=0)
+ROWS = loop.Rows(FORGET, tiny_rows(9, seed=2), 0, tiny_rows(7, seed=3))
 SCALARS = [
     name
     for name in registry.names("letheon.objectives")
-    if registry.load("letheon.objectives", name).OBJECTIVE().needs.forget_reference == "scalars"
+    if made_objective(name).needs.forget_reference == "scalars"
 ]
 
 
@@ -43,7 +43,7 @@ def run(model: Any, folder: Path | None, objective: str = "npo", **more: Any) ->
     settings = {"steps": 6, "batch_size": 3, "lr": 1e-3, "checkpoint_every": 2}
     loop.run(
         model,
-        registry.load("letheon.objectives", objective).OBJECTIVE(),
+        made_objective(objective),
         more.get("rows", ROWS),
         Training(**settings),
         watch=more.get("watch", events.append),
@@ -78,7 +78,9 @@ def test_a_resumed_run_reads_them(objective: str, make: Callable[[], Any], tmp_p
     counted = references(model)
     with pytest.raises(KeyboardInterrupt):
         run(model, tmp_path, objective, watch=interrupt)
-    assert counted == [3]  # 7 rows, 3 at a time
+    needs = registry.load("letheon.objectives", objective).OBJECTIVE().needs
+    sides = (needs.forget_reference, needs.preferred_reference).count("scalars")
+    assert counted == [3 * sides]  # 7 rows, 3 at a time
     model = make()  # other factors: they have no part in it
     counted = references(model)
     assert run(model, tmp_path, objective) == whole[4:]

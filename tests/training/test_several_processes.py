@@ -98,6 +98,27 @@ def test_each_process_offloads_its_own_copies(adapter: bool, tmp_path: Path) -> 
     torch.testing.assert_close(found["params"], wanted["params"], **TOLERANCE)
 
 
+HELD = [
+    {"name": "l2_product", "params": {"weight": 0.1}},
+    {"name": "clip_change", "params": {"limit": 0.05, "of": "absolute"}},
+]
+
+
+@pytest.mark.slow
+def test_stabilisers_and_two_rates_are_those_of_one_process(tmp_path: Path) -> None:
+    training = {"stabilisers": HELD, "lr": 1e-2, "accumulate": 2}
+    each = {"gradient_difference": {"forget_lr": 2e-4}}
+    found = two(tmp_path, ["npo", "gradient_difference"], training, each=each)
+    wanted = spread.runs(tmp_path, ["npo", "gradient_difference"], training, each=each)
+    for name in found:
+        mine, other = (of(runs[name]["events"], "step") for runs in (found, wanted))
+        for key in ("penalty", "grad_norm"):
+            assert [e[key] for e in mine] == pytest.approx([e[key] for e in other], rel=1e-3)
+        torch.testing.assert_close(found[name]["params"], wanted[name]["params"], **TOLERANCE)
+    largest = max(m["norm"] for m in of(found["npo"]["events"], "weights")[-1]["matrices"])
+    assert largest == pytest.approx(0.05, rel=1e-3)
+
+
 @pytest.mark.slow
 def test_factors_in_fp32_are_sharded_beside_weights_in_bf16(tmp_path: Path) -> None:
     found = two(tmp_path, ["npo"], {"parallel": "fsdp2"}, dtype="bfloat16")

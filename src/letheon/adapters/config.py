@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BoundedLoraConfig", "Keep", "check_gain"]
+__all__ = ["BoundedLoraConfig", "Keep", "Start", "check_gain"]
 
 import math
 from dataclasses import dataclass, field
@@ -11,11 +11,13 @@ from typing import Literal, get_args
 from peft import PeftConfig
 
 from letheon.adapters import bounds
+from letheon.adapters.automatic import Numbers, measure
 from letheon.adapters.linear import Change
 from letheon.adapters.register import PEFT_TYPE
 from letheon.errors import ModelError, nearest
 
 Keep = Literal["never", "inference", "step"]
+Start = Literal["zero", "fila"]
 
 _OMEGA = 100.0  # the paper's example, as in Sine-LoRA
 
@@ -35,6 +37,15 @@ class BoundedLoraConfig(PeftConfig):
     plain LoRA to the last bit. Unset values are filled in, so that a saved config says what was
     used. The ``gain`` is 1 while an adapter trains; arithmetic on a whole adapter sets it.
 
+    With ``start = "fila"`` the change is
+    ``(lora_alpha / r) * scale * (phi(omega * B A) - phi(omega * B0 A0))`` with a fixed pair
+    ``A0, B0``, saved with the adapter, which ``initialise.inform`` fills before training.
+
+    ``"auto"`` lets a matrix's own untouched weights decide (``automatic.py``): with ``scale`` the
+    whole factor outside phi is a standard deviation of its entries, with ``omega`` the change
+    starts as that of plain LoRA. What they came to is in ``numbers``, by matrix, and is used as it
+    is when the adapter is loaded. ``identity`` has no bound to set: there both give plain LoRA.
+
     Raises:
         ModelError: an unknown bound, a number that is not positive, a gain that is zero.
     """
@@ -42,9 +53,11 @@ class BoundedLoraConfig(PeftConfig):
     r: int = field(default=16, metadata=_help("rank"))
     lora_alpha: float | None = field(default=None, metadata=_help("gain times r; default 2 r"))
     bound: str = field(default="sine", metadata=_help("bounded function; identity is plain LoRA"))
-    omega: float | None = field(default=None, metadata=_help("frequency inside the function"))
+    omega: float | str | None = field(
+        default=None, metadata=_help("frequency inside the function: a number, or 'auto'")
+    )
     scale: float | str | None = field(
-        default=None, metadata=_help("factor outside the function: a number, or 'fan_in'")
+        default=None, metadata=_help("factor outside the function: a number, 'fan_in' or 'auto'")
     )
     gain: float = field(
         default=1.0, metadata=_help("how often the change counts; negative subtracts it")
@@ -65,6 +78,10 @@ class BoundedLoraConfig(PeftConfig):
     modules_to_save: list[str] | None = field(
         default=None, metadata=_help("modules trained in full and saved beside the adapter")
     )
+    start: Start = field(
+        default="zero",
+        metadata=_help("zero: a change of nothing; fila: important directions of the weight"),
+    )
     seed: int | None = field(
         default=None, metadata=_help("seed of A, per module name; default torch's global state")
     )
@@ -74,6 +91,9 @@ class BoundedLoraConfig(PeftConfig):
     keep_weight: Keep = field(
         default="inference",
         metadata=_help("keep effective weights: never, in evaluation without gradients, or always"),
+    )
+    numbers: dict[str, Numbers] = field(
+        default_factory=dict, metadata=_help("omega and s of each matrix, where 'auto' chose them")
     )
 
     def __post_init__(self) -> None:
@@ -86,43 +106,70 @@ class BoundedLoraConfig(PeftConfig):
             self.omega = _OMEGA if bounded else 1.0
         if self.scale is None:
             self.scale = "fan_in" if bounded else 1.0
+        if not bounded:
+            self.scale = 1.0 if self.scale == "auto" else self.scale
+            self.omega = 1.0 if self.omega == "auto" else self.omega
         for name in ("target_modules", "exclude_modules", "attention_modules"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 setattr(self, name, sorted(value))
         self._check()
 
-    def change(self, in_features: int) -> Change:
-        """Return the bounded change of a matrix with ``in_features`` columns."""
-        assert self.lora_alpha is not None
-        assert self.omega is not None
-        factor = in_features**-0.5 if isinstance(self.scale, str) else self.scale
-        assert factor is not None
-        factor *= self.gain
-        return Change(bounds.get(self.bound), self.omega, self.lora_alpha / self.r * factor)
+    @property
+    def automatic(self) -> bool:
+        """Whether omega or scale is up to each matrix's own weights."""
+        return "auto" in (self.omega, self.scale)
+
+    def measure(self, in_features: int, deviation: float) -> Numbers:
+        """Return omega and s of a matrix whose entries have this standard ``deviation``."""
+        gain, scale, omega = self._slope(), self.scale, self.omega
+        factor = in_features**-0.5 if scale == "fan_in" else scale
+        return measure(
+            bounds.get(self.bound),
+            gain=gain,
+            omega=None if isinstance(omega, str) else omega,
+            s=None if factor is None or isinstance(factor, str) else gain * factor,
+            deviation=deviation,
+        )
+
+    def change(self, in_features: int, name: str | None = None) -> Change:
+        """Return the bounded change of a matrix with ``in_features`` columns, by its ``name``."""
+        if self.automatic:
+            assert name is not None
+            own = self.numbers[name]
+        else:
+            own = self.measure(in_features, 0.0)
+        return Change(bounds.get(self.bound), own["omega"], own["s"] * self.gain)
 
     def plain_change(self) -> Change:
         """Return the plain LoRA that attention layers get."""
+        return Change(bounds.get("identity"), 1.0, self._slope() * self.gain)
+
+    def _slope(self) -> float:
         assert self.lora_alpha is not None
-        return Change(bounds.get("identity"), 1.0, self.lora_alpha / self.r * self.gain)
+        return self.lora_alpha / self.r
 
     def _check(self) -> None:
         check_gain(self.gain)
+        words = {"omega": ("auto",), "scale": ("fan_in", "auto")}
         for name in ("r", "lora_alpha", "omega", "scale"):
             value = getattr(self, name)
-            if isinstance(value, str) and name == "scale":
-                if value != "fan_in":
+            if isinstance(value, str) and name in words:
+                if value not in words[name]:
+                    choice = " or ".join(map(repr, words[name]))
                     raise ModelError(
-                        "scale is a positive number or 'fan_in'.", got=value, remedy="Change it."
+                        f"{name} is a positive number or {choice}.",
+                        got=value,
+                        remedy=nearest(value, words[name]),
                     )
             elif not value > 0:
                 raise ModelError(f"{name} must be positive.", got=value, remedy="Raise it.")
-        if self.keep_weight not in get_args(Keep):
-            raise ModelError(
-                "There is no such way to keep weights.",
-                got=self.keep_weight,
-                remedy=nearest(self.keep_weight, get_args(Keep)),
-            )
+        for value, valid, rule in (
+            (self.keep_weight, get_args(Keep), "There is no such way to keep weights."),
+            (self.start, get_args(Start), "There is no such start of an adapter."),
+        ):
+            if value not in valid:
+                raise ModelError(rule, got=value, remedy=nearest(value, valid))
 
 
 def check_gain(gain: float) -> None:

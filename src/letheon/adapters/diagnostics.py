@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 
 from letheon.adapters import blocks
 from letheon.adapters.layer import BoundedLoraLayer, full_name
-from letheon.adapters.linear import Stored, stored
+from letheon.adapters.linear import Change, Stored, stored
 
 
 class WeightChange(TypedDict):
@@ -54,7 +54,7 @@ def _measure(layer: BoundedLoraLayer, index: int) -> WeightChange:
     shards = layer.factors(names, index)
     factors = [f.full_tensor() if isinstance(f, DTensor) else f for f in shards]
     rows, cols = matrix.stored
-    bounded = sum(change.bound.bounded for change in plan.changes)
+    bounded = sum(map(_counts, plan.changes))
     height = max(1, blocks.of(factors[0].device).tile // cols)
     squares, peak, active = 0.0, 0.0, 0
     for part in [...] if matrix.experts is None else range(matrix.experts):
@@ -70,13 +70,18 @@ def _measure(layer: BoundedLoraLayer, index: int) -> WeightChange:
     return WeightChange(name=name, norm=squares**0.5, max_abs=peak, active_share=share)
 
 
+def _counts(change: Change) -> bool:
+    # An informed start, which is taken away, is no adapter of its own.
+    return change.bound.bounded and change.scale > 0
+
+
 def _rows(changes: list[Stored], rows: slice) -> tuple[Tensor, int]:
     """Return the change of some rows and how many of their entries lie where the bound acts."""
     total, active = torch.zeros(()), 0
     for change, left, right in changes:
         phase = left[rows] @ right
         total = total.to(phase.device) + change.scale * change.bound.value(phase)
-        if change.bound.bounded:
+        if _counts(change):
             half = change.bound.derivative(phase.new_zeros(())).abs() / 2
             active += int((change.bound.derivative(phase).abs() < half).sum())
     return total, active

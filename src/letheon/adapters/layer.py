@@ -31,11 +31,13 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
 
     Active adapters add up: ``W + sum_k s_k phi_k(omega_k B_k A_k)``. A subclass names in
     ``adapter_layer_names`` its matrices' factors, A and B in turn, and computes in ``forward``.
+    An adapter with an informed start has a second, fixed pair ``A0, B0``, called as the first with
+    a 0 added, whose change is taken away: ``s (phi(omega B A) - phi(omega B0 A0))``.
     A quantised weight is merged into ``dtype``, since its own format cannot hold the change.
     """
 
     adapter_layer_names: tuple[str, ...] = ()
-    other_param_names = ("changes", "keep_weight")
+    other_param_names: tuple[str, ...] = ("changes", "keep_weight")
 
     if TYPE_CHECKING:
         # inherited, but hidden from the checker by nn.Module.__getattr__
@@ -52,7 +54,10 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
         self.base_layer = base_layer
         self.name = name
         self.matrices = _adaptable(self.get_base_layer(), name)
-        for attribute in self.adapter_layer_names:
+        # Not among the factors' names: PEFT makes those of an active adapter trainable.
+        self.start_names = tuple(f"{attribute}0" for attribute in self.adapter_layer_names)
+        self.other_param_names = (*type(self).other_param_names, *self.start_names)
+        for attribute in self.adapter_layer_names + self.start_names:
             self.add_module(attribute, nn.ParameterDict())
         self.changes: dict[str, list[Change]] = {}
         self.keep_weight: dict[str, str] = {}
@@ -66,7 +71,8 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
         """Add an adapter: A kaiming-uniform, B zero, on the weight's device.
 
         Every expert of a stack has factors of its own: ``A [experts, r, in]``,
-        ``B [experts, out, r]``. With ``plain`` it is plain LoRA whatever the config's bound.
+        ``B [experts, out, r]``. With ``plain`` it is plain LoRA whatever the config's bound. An
+        informed start is zero until ``initialise.inform`` or a saved adapter fills it.
 
         Raises:
             ModelError: the rank is above a matrix's smaller side.
@@ -75,10 +81,16 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
         for index, matrix in enumerate(self.matrices):
             device, dtype = self.weight(index).device, self.float_type(index)
             pair = self._start(config, matrix, device, dtype)
-            for store, factor in zip(self._stores(index), pair, strict=True):
+            stores = self._stores(index)
+            for store, factor in zip(stores[:2], pair, strict=True):
                 store[adapter] = nn.Parameter(factor)
+            if config.start != "zero":
+                for store, factor in zip(stores[2:], pair, strict=True):
+                    store[adapter] = nn.Parameter(torch.zeros_like(factor), requires_grad=False)
         self.changes[adapter] = [
-            config.plain_change() if plain else config.change(matrix.in_features)
+            config.plain_change()
+            if plain
+            else config.change(matrix.in_features, full_name(self.name, matrix))
             for matrix in self.matrices
         ]
         self.keep_weight[adapter] = config.keep_weight
@@ -107,12 +119,23 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
         return weight
 
     def factors(self, names: Names, index: int = 0) -> list[Tensor]:
-        """Return ``A1, B1, A2, B2, ...`` of the named adapters on one matrix or stack."""
-        return [store[name] for name in names for store in self._stores(index)]
+        """Return ``A1, B1, A2, B2, ...`` of the named adapters on one matrix or stack.
+
+        One with an informed start has two pairs: what trains, and what it started from.
+        """
+        stores = self._stores(index)
+        return [store[name] for name in names for store in stores if name in store]
+
+    def set_start(self, adapter: str, index: int, A: Tensor, B: Tensor) -> None:
+        """Let one matrix's factors start from ``A, B``, whose change is taken away from now on."""
+        stores = self._stores(index)
+        with torch.no_grad():
+            for store, value in zip(stores, (A, B, A, B), strict=True):
+                store[adapter].copy_(value)
 
     def plan(self, names: Names, index: int = 0, keeper: KeptWeight | None = None) -> Plan:
         """Return how the named adapters change one stored matrix."""
-        changes = tuple(self.changes[name][index] for name in names)
+        changes = tuple(change for name in names for change in self._changes(name, index))
         layer = self.get_base_layer()
         read = reader(layer) if is_quantised(layer) else None
         return Plan(changes, self.matrices[index].transposed, keeper=keeper, reader=read)
@@ -210,13 +233,26 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
         return None
 
     def _plain(self, x: Tensor, name: str, index: int, factors: Sequence[Tensor]) -> Tensor:
-        A, B = factors
+        A, B, *start = factors
         change = self.changes[name][index]
-        return linear(linear(x.to(A.dtype), A), B) * (change.omega * change.scale)
+        x = x.to(A.dtype)
+        y = linear(linear(x, A), B)
+        if start:
+            y = y - linear(linear(x, start[0]), start[1])
+        return y * (change.omega * change.scale)
 
-    def _stores(self, index: int) -> tuple[nn.ParameterDict, nn.ParameterDict]:
-        A, B = self.adapter_layer_names[2 * index : 2 * index + 2]
-        return getattr(self, A), getattr(self, B)
+    def _changes(self, name: str, index: int) -> tuple[Change, ...]:
+        """Return one adapter's change, and with an informed start what is taken away."""
+        change = self.changes[name][index]
+        if name not in self._stores(index)[2]:
+            return (change,)
+        return change, change._replace(scale=-change.scale)
+
+    def _stores(self, index: int) -> list[nn.ParameterDict]:
+        """Return where ``A``, ``B``, ``A0`` and ``B0`` of one matrix are, by adapter."""
+        of_matrix = slice(2 * index, 2 * index + 2)
+        names = self.adapter_layer_names[of_matrix] + self.start_names[of_matrix]
+        return [getattr(self, name) for name in names]
 
     def _start(
         self, config: BoundedLoraConfig, matrix: Matrix, device: torch.device, dtype: torch.dtype
@@ -244,7 +280,7 @@ class BoundedLoraLayer(nn.Module, BaseTunerLayer):
     ) -> None:
         # PEFT's own also casts to the base layer's type, which would round fp32 factors
         device = device or self.weight().device
-        for attribute in self.adapter_layer_names:
+        for attribute in self.adapter_layer_names + self.start_names:
             factors = getattr(self, attribute)
             if adapter_name in factors and factors[adapter_name].device.type != "meta":
                 factors[adapter_name] = factors[adapter_name].to(device)
@@ -283,10 +319,11 @@ class BoundedLoraLinear(BoundedLoraLayer):
 
     def get_delta_weight(self, adapter: str) -> Tensor:
         """Return one adapter's change of the stored weight, in the factors' type."""
-        A, B = self.factors([adapter])
-        zero = torch.zeros(self.matrices[0].stored, dtype=A.dtype, device=A.device)
+        factors = self.factors([adapter])
+        dtype, device = factors[0].dtype, factors[0].device
+        zero = torch.zeros(self.matrices[0].stored, dtype=dtype, device=device)
         plan = dataclasses.replace(self.plan([adapter]), reader=None)
-        return effective_weight(zero, plan, [A, B], A.dtype)
+        return effective_weight(zero, plan, factors, dtype)
 
 
 def full_name(layer: str, matrix: Matrix) -> str:

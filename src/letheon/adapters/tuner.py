@@ -4,16 +4,19 @@ from __future__ import annotations
 
 __all__ = ["BoundedLoraModel"]
 
+import copy
+import math
 from typing import Any, ClassVar
 
 import torch
 from peft.tuners.tuners_utils import BaseTuner, check_target_module_exists
 from torch import nn
 
+from letheon.adapters.automatic import spread
 from letheon.adapters.config import BoundedLoraConfig
 from letheon.adapters.experts import BoundedLoraExperts
-from letheon.adapters.layer import BoundedLoraLayer, BoundedLoraLinear, check_rank
-from letheon.adapters.matrices import is_stack
+from letheon.adapters.layer import BoundedLoraLayer, BoundedLoraLinear, check_rank, full_name
+from letheon.adapters.matrices import Matrix, is_stack, matrices
 from letheon.adapters.quantised import dequantise, float_type
 from letheon.adapters.register import PREFIX, register
 from letheon.adapters.targets import (
@@ -41,7 +44,15 @@ class BoundedLoraModel(BaseTuner):
             peft_config.target_modules = shortest_names(model, mlp_targets(model))
         if peft_config.attention and peft_config.attention_modules is None:
             peft_config.attention_modules = shortest_names(model, attention_targets(model))
-        return peft_config
+        return self._own(peft_config) if peft_config.automatic else peft_config
+
+    def _own(self, config: BoundedLoraConfig) -> BoundedLoraConfig:
+        """Put a copy in the config's place: the same config may be given to another model."""
+        name = next(name for name, known in self.peft_config.items() if known is config)
+        own = copy.copy(config)
+        own.numbers = dict(config.numbers)
+        self.peft_config[name] = own
+        return own
 
     def _prepare_model(self, peft_config: BoundedLoraConfig, model: nn.Module) -> None:
         """Check every target before the first one is replaced."""
@@ -50,6 +61,8 @@ class BoundedLoraModel(BaseTuner):
             if self._check_target_module_exists(peft_config, name):
                 check_rank(name, found, peft_config.r)
                 _check_unshared(name, model.get_submodule(name), holders)
+                if peft_config.numbers and not _is_attention(peft_config, name):
+                    _check_numbers(peft_config, name, found)
 
     @staticmethod
     def _check_target_module_exists(config: BoundedLoraConfig, key: str) -> bool:
@@ -68,6 +81,8 @@ class BoundedLoraModel(BaseTuner):
         parameter_name: str | None = None,
     ) -> None:
         plain = not check_target_module_exists(peft_config, current_key)
+        if peft_config.automatic and not plain:
+            _fill_in(peft_config, current_key, target)
         layer = target if isinstance(target, BoundedLoraLayer) else None
         new = layer or _new_layer(target, current_key, float_type(self.model))
         new.add(adapter_name, peft_config, plain=plain)
@@ -114,6 +129,34 @@ def _check_unshared(name: str, layer: nn.Module, holders: dict[int, list[str]]) 
                 got=f"{name}, whose weight {others[0]} has too",
                 remedy=f"Leave {name} out of target_modules, or untie the two.",
             )
+
+
+def _check_numbers(config: BoundedLoraConfig, name: str, found: tuple[Matrix, ...]) -> None:
+    missing = [full_name(name, m) for m in found if full_name(name, m) not in config.numbers]
+    if missing:
+        raise ModelError(
+            "The numbers that 'auto' chose are for the matrices they were made for.",
+            got=f"none for {missing[0]}",
+            remedy="Make a new config with omega or scale 'auto' for this model.",
+        )
+
+
+def _fill_in(config: BoundedLoraConfig, name: str, target: nn.Module) -> None:
+    """Let the weights of a layer choose its numbers, unless they came with the config."""
+    adapted = isinstance(target, BoundedLoraLayer)
+    layer = target.get_base_layer() if isinstance(target, BoundedLoraLayer) else target
+    for matrix in matrices(layer):
+        full = full_name(name, matrix)
+        if full in config.numbers:
+            continue
+        if adapted and target.merged:
+            raise ModelError(
+                "omega and scale 'auto' go by untouched weights.",
+                got=f"{full} with a merged adapter",
+                remedy="Unmerge it first.",
+            )
+        deviation = spread(full, layer, matrix) if config.scale == "auto" else math.nan
+        config.numbers[full] = config.measure(matrix.in_features, deviation)
 
 
 def _new_layer(target: nn.Module, name: str, dtype: torch.dtype) -> BoundedLoraLayer:

@@ -39,6 +39,7 @@ class RunFolder:
     PRIVATE = "private"
     SCORES = "scores.json"
     COMPARISON = "comparison.json"
+    ATTACKS = "attacks.json"
     ADAPTER = "adapter"
     MERGED = "merged"
     CHECKPOINTS = "checkpoints"
@@ -157,6 +158,12 @@ class RunFolder:
     def write_manifest(self) -> None:
         """Record the sha256 of every file but the manifest itself."""
         self.write_json(self.MANIFEST, {"schema": 1, "files": self._digests()})
+
+    def sealed(self, name: str) -> bool:
+        """Whether the manifest records the file ``name`` as it is now."""
+        recorded: dict[str, str] = self.read_json(self.MANIFEST).get("files", {})
+        file = self.at(name)
+        return recorded.get(name) == (_sha256(file) if file.is_file() else None)
 
     def verify_manifest(self) -> None:
         """Raise ``FolderError`` unless the files are exactly those the manifest records."""

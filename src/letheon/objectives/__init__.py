@@ -3,4 +3,4 @@
 __all__ = ["MACHINERY"]
 
 # Modules of this package that are not objectives themselves.
-MACHINERY = ("contract", "terms", "view")
+MACHINERY = ("contract", "other_answers", "terms", "view")

@@ -1,4 +1,4 @@
-"""Fine-tuning: plain cross-entropy, which trains target and gold models.
+"""Fine-tuning: plain cross-entropy, of no paper, which trains target and gold models.
 
 ``L = NLL_mean(retain)``: the rows to learn are given as the retain side; there is no forget side.
 """

@@ -1,9 +1,8 @@
-"""Gradient difference: ascent on forget data, descent on retain data (Maini et al. 2024).
+"""Gradient difference, ascent with descent on retain data (Maini et al. 2024, arXiv 2401.06121).
 
-``L = -forget_weight * NLL_mean(forget) + retain_weight * L_retain`` (TOFU, arXiv 2401.06121; with
-a bounded adapter the method of arXiv 2509.24166, whose weights are not known: 1 and 1 are those
-of the same line of work). ``retain="kl"`` replaces the retain likelihood by KL to the untouched
-model.
+``L = -forget_weight * NLL_mean(forget) + retain_weight * L_retain`` (TOFU; with a bounded adapter
+the method of arXiv 2509.24166, whose weights are not known: 1 and 1 are those of the same line of
+work). ``retain="kl"`` replaces the retain likelihood by KL to the untouched model.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Gradient ascent held to the untouched model by KL on retain data (Maini et al. 2024).
+"""Gradient ascent held to the untouched model by KL (Maini et al. 2024, arXiv 2401.06121).
 
-``L = -forget_weight * NLL_mean(forget) + retain_weight * KL_mean(ref || model)(retain)`` (TOFU,
-arXiv 2401.06121). Deviation: KL over answer tokens only, where public code also averages over
-prompt and padding positions.
+``L = -forget_weight * NLL_mean(forget) + retain_weight * KL_mean(ref || model)(retain)``
+(TOFU). Deviation: KL over answer tokens only, where public code also averages over prompt and
+padding positions.
 """
 
 from __future__ import annotations

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["RetainBy", "kl_term", "nll_term", "retain_needs", "retain_term"]
+__all__ = [
+    "RetainBy",
+    "answer_lengths",
+    "kl_term",
+    "nll_term",
+    "places",
+    "retain_needs",
+    "retain_term",
+]
 
 from typing import Literal
 
@@ -40,6 +48,20 @@ def retain_term(model: Views, reference: Views, *, by: RetainBy, weight: float) 
 def retain_needs(by: RetainBy) -> ReferenceKind:
     """What ``retain_term`` needs of the reference."""
     return "distribution" if by == "kl" else "none"
+
+
+def answer_lengths(view: AnswerView) -> Tensor:
+    """Return how many tokens each answer has, [B] int64."""
+    rows = view.rows
+    zeros = torch.zeros(view.n_examples, dtype=rows.dtype, device=rows.device)
+    return zeros.index_add(0, rows, torch.ones_like(rows))
+
+
+def places(view: AnswerView) -> Tensor:
+    """Return each token's place in its answer, counted from 0, [N] int64."""
+    lengths = answer_lengths(view)
+    first = lengths.cumsum(0) - lengths
+    return torch.arange(len(view.rows), device=first.device) - first[view.rows]
 
 
 def _kl(logits: Tensor, _: Tensor, reference: Tensor | None) -> Tensor:

@@ -20,7 +20,8 @@ _ROLES = ("target", "gold", "method")
 class Run:
     """One run as its folder tells it; ``environment`` and ``progress`` are empty where absent.
 
-    ``scores`` is the content of ``scores.json``: benchmark, scores, gate.
+    ``scores`` is the content of ``scores.json``: benchmark, scores, gate; ``attacks`` that of
+    ``attacks.json``, None where the run was not attacked.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Run:
     environment: Mapping[str, Any]
     progress: list[dict[str, Any]]
     recipe: str = ""
+    attacks: Mapping[str, Any] | None = None
 
 
 def load_run(path: str | Path) -> Run:
@@ -44,6 +46,7 @@ def load_run(path: str | Path) -> Run:
         environment=_optional(folder, RunFolder.ENVIRONMENT),
         progress=folder.progress(),
         recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+        attacks=_optional(folder, RunFolder.ATTACKS) or None,
     )
 
 

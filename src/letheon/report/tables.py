@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["DETAIL", "MAIN", "Table", "details", "over_seeds", "scores_table", "table"]
+__all__ = [
+    "DETAIL",
+    "MAIN",
+    "Column",
+    "Row",
+    "Table",
+    "details",
+    "laid_out",
+    "over_seeds",
+    "scores_table",
+    "table",
+]
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -51,14 +62,14 @@ def table(comparison: Mapping[str, Any], *, scores: Sequence[str] = MAIN) -> Tab
     rows: list[Row] = comparison["rows"]
     seconds = ("Seconds", [_seconds(row) for row in rows])
     gate = ("Gate", [gate_word(row.get("gate")) for row in rows])
-    return _laid_out(rows, [*_lead(rows), *_columns(rows, scores), seconds, gate])
+    return laid_out(rows, [*_columns(rows, scores), seconds, gate])
 
 
 def details(comparison: Mapping[str, Any], *, scores: Sequence[str] = DETAIL) -> Table | None:
     """Lay out the scores that the verdict is made of; None where no row has any of them."""
     rows: list[Row] = comparison["rows"]
     columns = _columns(rows, scores)
-    return _laid_out(rows, [*_lead(rows), *columns]) if columns else None
+    return laid_out(rows, columns) if columns else None
 
 
 def over_seeds(comparisons: Iterable[Mapping[str, Any]], *, scores: Sequence[str] = MAIN) -> Table:
@@ -105,7 +116,9 @@ def _score(row: Row, name: str) -> Mapping[str, Any] | None:
     return scores.get(name) or scores.get(f"forget.{name}")
 
 
-def _laid_out(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
+def laid_out(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
+    """Lay out a comparison's rows: who each is, then ``columns``, titles with a cell a row."""
+    columns = [*_lead(rows), *columns]
     return Table(
         headers=[title for title, _ in columns],
         rows=[list(cells) for cells in zip(*(cells for _, cells in columns), strict=True)],

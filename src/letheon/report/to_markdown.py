@@ -7,6 +7,8 @@ __all__ = ["markdown"]
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from letheon.report.attacked import LEGEND as ATTACKS_LEGEND
+from letheon.report.attacked import attacks_compared, attacks_over_seeds
 from letheon.report.provenance import describe_environment, heading, made, method_seeds
 from letheon.report.sequence import sequence_tables
 from letheon.report.tables import details, over_seeds, table
@@ -22,6 +24,11 @@ def markdown(comparisons: Sequence[Mapping[str, Any]], *, title: str = "Comparis
     parts = [f"# {title}\n", LEGEND + "\n"]
     if len(comparisons) > 1 or any(len(method_seeds(c)) > 1 for c in comparisons):
         parts += ["## Over all seeds\n", over_seeds(comparisons).to_markdown()]
+        if attacked := attacks_over_seeds(comparisons):
+            parts += [
+                f"Attacks: the differences to gold. {ATTACKS_LEGEND}\n",
+                attacked.to_markdown(),
+            ]
     environments = [describe_environment(c.get("environment") or {}) for c in comparisons]
     same = all(one == environments[0] for one in environments)
     for comparison, environment in zip(comparisons, environments, strict=True):
@@ -39,6 +46,8 @@ def _tables(comparison: Mapping[str, Any]) -> list[str]:
         parts.append("".join(f"- {name}: {words}\n" for name, words in reasons))
     if detail := details(comparison):
         parts.append(detail.to_markdown())
+    if attacked := attacks_compared(comparison):
+        parts += ["### Attacks\n", f"{ATTACKS_LEGEND}\n", attacked.to_markdown()]
     for title, laid in sequence_tables([(label(row), row.get("sequence")) for row in rows]):
         parts += [f"### {title}\n", laid.to_markdown()]
     return parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "ABSENT",
     "LEGEND",
+    "attack_title",
     "failure_lines",
     "failures",
     "gate_word",
@@ -83,6 +84,16 @@ def score_title(name: str, direction: str | None = None) -> str:
     title = f"{split} {words}".strip()
     arrow = _ARROWS.get(direction or "", "")
     return f"{title[0].upper()}{title[1:]} {arrow}".strip()
+
+
+def attack_title(attack: str, score: str) -> str:
+    """Name an attack's score.
+
+    >>> attack_title("relearn", "relearn_steps_all"), attack_title("sample", "leak_at_16")
+    ('relearn: steps all', 'sample: leak at 16')
+    """
+    words = score.removeprefix(f"{attack}_").replace("rouge_l", "ROUGE-L").replace("_", " ")
+    return f"{attack.replace('_', ' ')}: {words}"
 
 
 def label(row: Mapping[str, Any]) -> str:

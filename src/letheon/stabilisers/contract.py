@@ -4,13 +4,22 @@ from __future__ import annotations
 
 __all__ = ["Stabiliser"]
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 
 class Stabiliser:
-    """Subclasses are frozen dataclasses of their hyper-parameters; they keep no state."""
+    """Subclasses are frozen dataclasses of their hyper-parameters; they keep no state.
+
+    ``projects``: whether ``project`` does anything.
+    """
+
+    projects: ClassVar[bool] = False
+
+    def check(self, model: Any) -> None:
+        """Raise InputError when ``model``, which may have no numbers yet, does not suit it."""
+        del model
 
     def penalty(self, model: Any) -> Tensor | None:
         """Return what is added to the loss of a step, once, a scalar with gradient; or None."""
@@ -18,5 +27,5 @@ class Stabiliser:
         return None
 
     def project(self, model: Any) -> None:
-        """Bring the trained parameters back, in place, after a step."""
+        """Bring the trained parameters back, in place, after a step; no gradient is recorded."""
         del model

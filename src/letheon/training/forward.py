@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Untouched", "answer_views", "by_side", "has_adapter"]
+__all__ = ["Untouched", "answer_views", "by_side", "has_adapter", "layer_number"]
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,8 +33,45 @@ def answer_views(model: Any, batch: Batch, *, hidden: Sequence[Layer] = ()) -> H
     """
     logits, out = answer_logits(model, batch, output_hidden_states=bool(hidden))
     every = out.hidden_states or ()
-    states = {k: every[_layer(k, every)].flatten(0, 1)[batch.before] for k in hidden} or None
-    return HeldLogits(logits, batch.targets, batch.rows, batch.lengths, states)
+    states = {}
+    for layer in hidden:
+        state = every[layer_number(layer, len(every) - 1)].flatten(0, 1)[batch.before]
+        states[layer] = _Joined.apply(state, logits)  # type: ignore[no-untyped-call]
+    return HeldLogits(logits, batch.targets, batch.rows, batch.lengths, states or None)
+
+
+class _Joined(torch.autograd.Function):
+    """A state whose gradient reaches the blocks after it as zeros.
+
+    DDP waits for the gradient of every parameter that the logits hang on, and an optimizer passes
+    over a parameter without one: its weight would decay with other objectives and not with this.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, state: Tensor, logits: Tensor) -> Tensor:
+        ctx.like = logits.shape, logits.dtype, logits.device
+        return state.view_as(state)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        shape, dtype, device = ctx.like
+        return grads[0], torch.zeros(shape, dtype=dtype, device=device)
+
+
+def layer_number(layer: Layer, depth: int) -> int:
+    """Return which of a model's ``depth`` blocks ``layer`` is, from 1; 0 is the embeddings.
+
+    What a block of that number puts out is entry number of the hidden states that transformers
+    returns; of the last one it is after the final norm. Raises InputError when there is none.
+    """
+    number = max(1, round(layer * depth)) if isinstance(layer, float) else layer
+    if not 0 <= number <= depth:
+        raise InputError(
+            "An objective's layer is a number up to the model's depth, or a share of it (0.5).",
+            got=f"{layer}, and the model has {depth} layers",
+            remedy="Set the objective's layer.",
+        )
+    return number
 
 
 def by_side(view: HeldLogits, sides: Mapping[str, int]) -> dict[str, HeldLogits]:
@@ -127,18 +164,6 @@ class Untouched:
                 yield model
         finally:
             model.train(was_training)
-
-
-def _layer(layer: Layer, states: Sequence[Tensor]) -> int:
-    depth = len(states) - 1
-    number = max(1, round(layer * depth)) if isinstance(layer, float) else layer
-    if not 0 <= number <= depth:
-        raise InputError(
-            "An objective's layer is a number up to the model's depth, or a share of it (0.5).",
-            got=f"{layer}, and the model has {depth} layers",
-            remedy="Set the objective's layer.",
-        )
-    return number
 
 
 def _mark(model: Any) -> str:

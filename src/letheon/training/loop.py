@@ -40,7 +40,7 @@ from letheon.data.template import Encoded
 from letheon.errors import DivergedError, InputError
 from letheon.objectives.contract import LossTerms, Needs, Objective, State, Unit, Views
 from letheon.recipe import Training
-from letheon.stabilisers.contract import Stabiliser
+from letheon.training.balance import Balanced, balanced
 from letheon.training.checkpoint import (
     Best,
     Checkpoint,
@@ -49,12 +49,20 @@ from letheon.training.checkpoint import (
     scaler_state,
     trained_state,
 )
-from letheon.training.forward import Untouched, answer_views, by_side, has_adapter
+from letheon.training.forward import (
+    Untouched,
+    answer_views,
+    by_side,
+    has_adapter,
+    layer_number,
+)
 from letheon.training.offload import OffloadedAdamW
 from letheon.training.pairing import Pairing, shards
 from letheon.training.parallel import is_sharded, place, whole, wrap
 from letheon.training.recompute import recomputing
-from letheon.training.rules import due, learning_rate, rank, stop_reason
+from letheon.training.rules import due, learning_rate, rank, stalled, stop_reason
+from letheon.training.stabilise import Stabilisers
+from letheon.training.two_rates import TwoRates, backward
 
 # Row numbers of the forget and of the retain side.
 Piece = tuple[list[int], list[int]]
@@ -141,6 +149,7 @@ def _run(
 ) -> Outcome:
     pairing = pairing_of(objective, rows, training, accelerator.num_processes, seed)
     steps = steps_of(pairing, training)
+    objective = balanced(objective, training.balance)
 
     untouched = Untouched(model, objective.needs, marked=checkpoint is not None)
     for each in untouched.models:
@@ -159,8 +168,9 @@ def _run(
         watch({"event": "note", "text": "one process alone: nothing is sharded"})
 
     _restart_peak()
-    optimizer = _optimizer(model, training)
-    stabilisers = _stabilisers(training)
+    optimizer = _optimizer([p for p in model.parameters() if p.requires_grad], training)
+    two = optimizer if isinstance(optimizer, TwoRates) else None
+    stabilisers = Stabilisers(model, training)
     start, state, best = 0, objective.init(seed), None
     if checkpoint and processes.from_main(checkpoint.is_file()):
         saved = Checkpoint.load(checkpoint)
@@ -186,26 +196,30 @@ def _run(
         own = every[first : first + training.accumulate]
         counts = _global_counts(rows, objective.needs, pairing.step(step))
         shares: dict[str, torch.Tensor] = {}
+        step_terms = partial(terms, wrapped, untouched, objective, rows, accelerator=accelerator)
+        if isinstance(objective, Balanced) and objective.due(step):
+            passes = [partial(step_terms, piece) for piece in own]
+            state, lengths = objective.measured(state, wrapped, passes, counts, accelerator)
+            watch({"event": "balance", "step": step + 1, **lengths})
         for k, piece in enumerate(own):
-            last = k == len(own) - 1
-            with nullcontext() if last else accelerator.no_sync(wrapped):
-                found = terms(wrapped, untouched, objective, rows, piece, state, accelerator)
-                accelerator.backward(found.total(counts) * accelerator.num_processes)
+            # of two gradients DDP would average the first one only
+            averaged = two is None and k == len(own) - 1
+            with nullcontext() if averaged else accelerator.no_sync(wrapped):
+                found = step_terms(piece, state)
+                backward(found, counts, accelerator, two)
             for name, share in found.shares(counts).items():
                 shares[name] = shares.get(name, torch.zeros_like(share)) + share
-        for stabiliser in stabilisers:
-            if (penalty := stabiliser.penalty(model)) is not None:
-                accelerator.backward(penalty)
+        penalty = stabilisers.penalise(model, accelerator)
         values = _global_values(shares, accelerator, step)
-        grad_norm = _clip(model, training.max_grad_norm, accelerator, step)
+        norms = _clip(model, two, training.max_grad_norm, accelerator, step)
         optimizer.step()
-        for stabiliser in stabilisers:
-            stabiliser.project(model)
+        stabilisers.project(model)
         optimizer.zero_grad()  # not at the next step: a probe has the gradients' memory
         state = objective.update(state, values)
 
         done = step + 1
-        watch(_step_event(done, values, grad_norm, lr, counts, time.perf_counter() - began))
+        seconds = time.perf_counter() - began
+        watch(_step_event(done, values, penalty, norms, lr, counts, seconds))
         if has_adapter(model) and (done % training.weights_every == 0 or done == steps):
             watch({"event": "weights", "step": done, "matrices": weight_change(model)})
         stop = None
@@ -218,6 +232,7 @@ def _run(
                 best = Best(key, done, scores, trained_state(model))
             watch({"event": "probe", "step": done, "scores": scores, "best": better})
             stop = stop_reason(training.stop_at, training.stop_below, scores)
+            stop = stop or stalled(training, best.step if best else done, done)
         if checkpoint and (stop or due(done, training.checkpoint_every, steps)):
             now = Checkpoint(done, trained_state(model), optimizer_state(optimizer), state, best)
             now.scaler = scaler_state(accelerator.scaler)
@@ -235,15 +250,28 @@ def _run(
 def check(objective: Objective, rows: Rows, training: Training, model: Any) -> None:
     """Raise InputError when ``run`` would refuse these rows or settings, or them for ``model``."""
     pairing_of(objective, rows, training, accelerator_for(training).num_processes, 0)
-    check_model(model, training)
+    balanced(objective, training.balance)
+    check_model(objective.needs, model, training)
+    _check_sides(objective.needs, training)
 
 
-def check_model(model: Any, training: Training) -> None:
+def check_model(needs: Needs, model: Any, training: Training) -> None:
     """Raise InputError when ``run`` would refuse these settings for ``model``, weights or none."""
-    _optimizer_of([torch.zeros(1)], training)
-    _stabilisers(training)
+    for layer in needs.hidden:
+        layer_number(layer, model.config.get_text_config().num_hidden_layers)
+    _optimizer([torch.zeros(1)], training)
+    Stabilisers(model, training)
     with recomputing(model, training):
         pass
+
+
+def _check_sides(needs: Needs, training: Training) -> None:
+    if training.forget_lr is not None and not (needs.forget_rows and needs.retain):
+        raise InputError(
+            "training.forget_lr parts the forget side of a loss from the retain side.",
+            got="an objective with one side",
+            remedy="Set training.lr alone, or choose an objective with both.",
+        )
 
 
 def pairing_of(
@@ -254,6 +282,7 @@ def pairing_of(
     for side, wanted, have in (
         ("forget", needs.forget_rows, rows.forget),
         ("retain", needs.retain, rows.retain),
+        ("preferred", needs.preferred, rows.preferred),
     ):
         if wanted and not have:
             raise InputError(
@@ -261,6 +290,12 @@ def pairing_of(
                 got="none",
                 remedy=f"Give data with a {side} side, or another objective.",
             )
+    if needs.preferred and len(rows.preferred) != len(rows.forget):
+        raise InputError(
+            "There is one preferred answer to each forget question.",
+            got=f"{len(rows.preferred)} for {len(rows.forget)} questions",
+            remedy="Give the loop as many rows of both.",
+        )
     pairing = Pairing(
         n_forget=len(rows.forget),
         n_retain=len(rows.retain),
@@ -338,11 +373,13 @@ def accelerator_for(training: Training) -> Accelerator:
     return accelerator
 
 
-def _optimizer(model: Any, training: Training) -> torch.optim.Optimizer:
-    return _optimizer_of([p for p in model.parameters() if p.requires_grad], training)
-
-
-def _optimizer_of(params: list[torch.Tensor], training: Training) -> torch.optim.Optimizer:
+def _optimizer(params: list[torch.Tensor], training: Training) -> torch.optim.Optimizer:
+    if training.forget_lr is not None:
+        rate = {"lr": training.forget_lr, "forget_lr": None}
+        plain = training.model_copy(update={"forget_lr": None})
+        # The weights decay once, with the retain side's step.
+        forget = training.model_copy(update=rate | {"weight_decay": 0.0})
+        return TwoRates(_optimizer(params, forget), _optimizer(params, plain))
     choice = training.optimizer
     make = OffloadedAdamW
     if not training.offload_optimizer:
@@ -354,13 +391,6 @@ def _optimizer_of(params: list[torch.Tensor], training: Training) -> torch.optim
         weight_decay=training.weight_decay,
     )
     return optimizer
-
-
-def _stabilisers(training: Training) -> list[Stabiliser]:
-    return [
-        registry.make("letheon.stabilisers", choice.name, choice.params)
-        for choice in training.stabilisers
-    ]
 
 
 def _global_counts(rows: Rows, needs: Needs, step: Piece) -> dict[Unit, int]:
@@ -391,23 +421,30 @@ def _global_values(
     return values
 
 
-def _clip(model: Any, limit: float | None, accelerator: Accelerator, step: int) -> float:
-    trained = [p for p in model.parameters() if p.requires_grad]
-    norm = float(whole(accelerator.clip_grad_norm_(trained, limit or math.inf)))
-    if not math.isfinite(norm) and accelerator.scaler is None:
+def _clip(
+    model: Any, two: TwoRates | None, limit: float | None, accelerator: Accelerator, step: int
+) -> dict[str, float]:
+    """Clip the gradient; return its norm before that, and each side's where there are two."""
+    if two is not None:
+        norms = two.gather(accelerator, limit)
+    else:
+        trained = [p for p in model.parameters() if p.requires_grad]
+        norms = {"both": float(whole(accelerator.clip_grad_norm_(trained, limit or math.inf)))}
+    if not math.isfinite(norms["both"]) and accelerator.scaler is None:
         raise DivergedError(
             f"The gradient must stay finite; at step {step + 1} its norm does not.",
-            got=norm,
+            got=norms["both"],
             remedy="Lower training.lr, set training.max_grad_norm, or use a bounded adapter; the "
             "last checkpoint is kept.",
         )
-    return norm
+    return norms
 
 
 def _step_event(
     step: int,
     values: Mapping[str, float],
-    grad_norm: float,
+    penalty: float | None,
+    norms: Mapping[str, float],
     lr: float,
     counts: Mapping[Unit, int],
     seconds: float,
@@ -417,7 +454,9 @@ def _step_event(
         "event": "step",
         "step": step,
         "terms": dict(values),
-        "grad_norm": grad_norm,
+        **({} if penalty is None else {"penalty": penalty}),
+        "grad_norm": norms["both"],
+        **{f"{side}_grad_norm": norm for side, norm in norms.items() if side != "both"},
         "lr": lr,
         "answer_tokens_per_second": round(tokens / seconds, 1),
         "peak_bytes": _peak_bytes(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["due", "learning_rate", "rank", "stop_reason"]
+__all__ = ["due", "learning_rate", "rank", "stalled", "stop_reason"]
 
 import math
 from collections.abc import Mapping
@@ -59,6 +59,23 @@ def stop_reason(
         if not below.met(scores):
             return f"fell short of {below.score}"
     return None
+
+
+def stalled(training: Training, best: int, done: int) -> str | None:
+    """Return why a run ends after ``done`` steps if the checkpoint of step ``best`` stays the best.
+
+    It ends when ``training.patience`` probes in a row were no better; None before that, and
+    without patience.
+    """
+    if training.patience is None:
+        return None
+    assert training.select is not None
+    assert training.probe_every is not None
+    # Those after the best one: the first of all probes is always the best so far.
+    since = done // training.probe_every - best // training.probe_every
+    if since < training.patience:
+        return None
+    return f"{training.select.score} no better in {training.patience} probes"
 
 
 def _score(scores: Mapping[str, float], name: str) -> float:

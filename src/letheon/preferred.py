@@ -1,0 +1,93 @@
+"""A run's preferred answers: made once, kept in its private folder, read again on resume."""
+
+from __future__ import annotations
+
+__all__ = ["FILE", "Method", "kept", "made", "note", "unsaid", "write"]
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from letheon import processes
+from letheon.data.example import Example
+from letheon.errors import FolderError
+from letheon.folder import RunFolder
+from letheon.objectives.contract import Answers, Needs
+from letheon.objectives.other_answers import REFUSALS
+
+# One JSON object a line: ``id``, ``question``, ``answer``.
+FILE = f"{RunFolder.PRIVATE}/preferred.jsonl"
+
+
+class Method(Protocol):
+    """What prefers answers: an objective, or a procedure made of some."""
+
+    @property
+    def needs(self) -> Needs:
+        """Which rows a run must prepare."""
+        ...
+
+    def prepare(
+        self, examples: Sequence[Example], answers: Answers, seed: int
+    ) -> Sequence[Example] | None:
+        """Return the examples with the preferred answers."""
+        ...
+
+
+def made(
+    method: Method, examples: Sequence[Example], answers: Answers, seed: int
+) -> Sequence[Example]:
+    """Return the forget ``examples`` with the answers that ``method`` prefers; () if none.
+
+    Of several processes the main one alone lets the model speak, and all go by what it said.
+    """
+    if not method.needs.preferred:
+        return ()
+    return processes.on_main(lambda: method.prepare(examples, answers, seed) or ())
+
+
+def kept(folder: RunFolder, examples: Sequence[Example]) -> Sequence[Example] | None:
+    """Return what ``write`` wrote of these ``examples``, or None where it is not there.
+
+    Raises FolderError when the file is broken or of other examples: to go on with other answers
+    would be another run.
+    """
+    return processes.on_main(lambda: _read(folder, examples))
+
+
+def write(folder: RunFolder, preferred: Sequence[Example]) -> None:
+    """Write them as evidence of what the run preferred, and for its resume."""
+    rows = ({"id": e.id, "question": e.question, "answer": e.answer} for e in preferred)
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    folder.write_text(FILE, "".join(lines))
+
+
+def note(preferred: Sequence[Example]) -> dict[str, Any]:
+    """Return the event that says how many there are, and how many of them are refusals."""
+    refusals = sum(example.answer in REFUSALS for example in preferred)
+    words = f"preferred answers: {len(preferred)}, of them {refusals} refusals"
+    return {"event": "note", "text": words}
+
+
+def unsaid(questions: Sequence[str], seed: int) -> list[str]:
+    """Stand in for the untouched model: return the questions themselves."""
+    del seed
+    return list(questions)
+
+
+def _read(folder: RunFolder, examples: Sequence[Example]) -> list[Example] | None:
+    file = folder.at(FILE)
+    if not file.is_file():
+        return None
+    try:
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
+        found = {str(row["id"]): str(row["answer"]) for row in rows}
+        # By id, not by place: a file of other rows must not be taken for one of these.
+        return [replace(e, answer=found[e.id], facts=(), alternates={}) for e in examples]
+    except (ValueError, TypeError, KeyError) as error:
+        raise FolderError(
+            f"{file} holds another answer to each forget question.",
+            got=f"{type(error).__name__}: {error}",
+            remedy="Delete the run's folder and run the command again.",
+        ) from error
