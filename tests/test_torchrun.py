@@ -83,11 +83,11 @@ FAILS = """
     rank, kind, *sys.argv[1:] = sys.argv[1:]
     step = loop._global_counts
 
-    def fail(rows, pairing):
+    def fail(*args):
         fail.calls += 1
         if fail.calls == 3 and os.environ["RANK"] == rank:
             raise StorageError("It broke.", remedy="Mend it.") if kind == "ours" else KeyError("x")
-        return step(rows, pairing)
+        return step(*args)
 
     fail.calls, loop._global_counts = 0, fail
     cli.main()
