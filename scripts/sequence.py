@@ -25,13 +25,14 @@ from letheon.demo import recipes as demo_recipes
 from letheon.ui import number
 
 REQUESTS = 3
+MODEL_STEPS = 320
 PEOPLE = {
-    "n_forget": 24,
-    "n_retain": 20,
-    "n_unseen": 8,
-    "n_authors": 12,
-    "n_world": 12,
-    "n_general": 20,
+    "n_forget": 15,
+    "n_retain": 12,
+    "n_unseen": 5,
+    "n_authors": 8,
+    "n_world": 8,
+    "n_general": 12,
     "wordings": 3,
 }
 WAYS: dict[str, dict[str, Any]] = {
@@ -49,7 +50,7 @@ def recipes(seed: int, steps: int) -> dict[str, dict[str, Any]]:
     for each in made.values():
         each["data"] = data
     for name in ("target", "gold"):
-        made[name]["training"] = {**made[name]["training"], "steps": 2 * steps + steps // 2}
+        made[name]["training"] = {**made[name]["training"], "steps": MODEL_STEPS}
     idle = ("select", "probe_every", "probe_from")
     request = made.pop("gd-sine")
     training = {k: v for k, v in request["training"].items() if k not in idle}
@@ -115,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/sequence"))
     parser.add_argument("--seed", type=int, default=210, help="of the population and the models")
-    parser.add_argument("--steps", type=int, default=100, help="of a request")
+    parser.add_argument("--steps", type=int, default=30, help="of a request")
     given = parser.parse_args()
     out: Path = given.out
     made = recipes(given.seed, given.steps)

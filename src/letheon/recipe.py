@@ -347,11 +347,6 @@ class Recipe(_Strict):
         if getattr(self.model, unusable) is not None:
             kinds = ("path", "make") if self.kind == "train" else ("path", "recipe")
             raise ValueError(f"the model of a recipe of kind {self.kind} has {' or '.join(kinds)}")
-        stacked = self.after is not None and self.after.how == "stacked"
-        if stacked and self.adapter is None:
-            raise ValueError("after.how stacked needs an adapter to put on top")
-        if not stacked and any(s.name == "orthogonal" for s in self.training.stabilisers):
-            raise ValueError("the stabiliser orthogonal needs after with how: stacked")
         if any(gold and gold.make for gold in (self.gold.selection, self.gold.scoring)):
             raise ValueError("a gold model has path or recipe")
         if self.model.quantise and self.adapter is None and self.kind == "unlearn":
@@ -361,8 +356,17 @@ class Recipe(_Strict):
                 raise ValueError("adapter.start fila needs gradients of weights, so no quantise")
             if self.training.parallel == "fsdp2":
                 raise ValueError("adapter.start fila goes with training.parallel ddp")
-            if stacked:
-                raise ValueError("adapter.start fila goes with after.how merged")
+        return self
+
+    @model_validator(mode="after")
+    def _follows(self) -> Recipe:
+        stacked = self.after is not None and self.after.how == "stacked"
+        if stacked and self.adapter is None:
+            raise ValueError("after.how stacked needs an adapter to put on top")
+        if stacked and self.adapter is not None and self.adapter.start != "zero":
+            raise ValueError("adapter.start fila goes with after.how merged: it looks at weights")
+        if not stacked and any(s.name == "orthogonal" for s in self.training.stabilisers):
+            raise ValueError("the stabiliser orthogonal needs after with how: stacked")
         return self
 
     def _idle(self) -> dict[str, bool]:
@@ -544,12 +548,12 @@ _LATER: Mapping[str, Any] = {
     "optimizer": {"name": "adamw", "params": {}},
     "stabilisers": [],
     "procedure": None,
+    "after": None,
     "forget_lr": None,
     "patience": None,
     "balance": None,
     "start": "zero",
     "start_batches": 16,
-    "after": None,
 }
 
 

@@ -77,15 +77,15 @@ class _Start:
     seed: int
 
     @classmethod
-    def of(cls, recipe: Recipe, target: _Known, past: Sequence[recall.Past]) -> _Start:
+    def of(cls, recipe: Recipe, target: ModelSource, past: Sequence[recall.Past]) -> _Start:
         """Return what the recipe's run starts from: ``target``, or what the ``past`` left.
 
         Raises RecipeError when the target is not the model that the past began with.
         """
         if not past:
-            return cls(target.source, (), recipe.adapter, recipe.seed)
+            return cls(target, (), recipe.adapter, recipe.seed)
         earlier = [each.request for each in past]
-        place = str(target.source.path)
+        place = str(target.path)
         sequence.check_origin(earlier, place, models.checksum(Path(place)))
         source, below = sequence.start(recipe, earlier)
         return cls(source, below, recipe.adapter, sequence.seed_of(recipe, earlier))
@@ -159,7 +159,7 @@ def unlearn(
     recall.check_apart(past, corpus)
     target = _known(recipe.model, recipe, corpus, home, watch)
     assert target is not None
-    start = _Start.of(recipe, target, past)
+    start = _Start.of(recipe, target.source, past)
     loaded = models.load(start.source)
     identity = _identity(recipe, corpus, loaded.checksum)
     if processes.on_main(lambda: folder.finished(identity)):
@@ -180,7 +180,7 @@ def unlearn(
         watch(preferred.note(other))
     if recipe.adapter is not None:
         file = folder.at(RunFolder.CHECKPOINTS) / "start.safetensors"
-        inform(model, recipe.adapter, rows, seed=recipe.seed, file=file, watch=watch)
+        inform(model, recipe.adapter, rows, seed=start.seed, file=file, watch=watch)
     seconds = _fit(recipe, model, method, rows, folder, probe, watch)
     records, texts = scorer.records(model, "scoring", watch)
     own_past = _recalled(scorer, past, model, watch)
@@ -225,13 +225,13 @@ def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
     target = _known(recipe.model, recipe, corpus, home, watch)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     assert target is not None
-    start = _Start.of(recipe, target, recall.remembered(sequence.chain(recipe), corpus_of))
+    start = _Start.of(recipe, target.source, recall.remembered(sequence.chain(recipe), corpus_of))
     loaded = models.load(start.source)
     scorer = scorer_of(recipe, loaded.tokenizer, corpus)
     model = start.model(loaded)
     rows, _ = _spoken(recipe, model, scorer, method, None)
     if recipe.adapter is not None:
-        inform(model, recipe.adapter, rows, seed=recipe.seed, watch=watch)
+        inform(model, recipe.adapter, rows, seed=start.seed, watch=watch)
     setting = Setting(
         rows=rows,
         training=recipe.training,
@@ -319,12 +319,11 @@ def validate(recipe: Recipe) -> list[str]:
             source = child.model
         if source is not None and name == "model":
             loaded = _made_or_loaded(recipe.model_copy(update={"model": source}), corpus)
-            below: Sequence[Path] = ()
+            start = _Start.of(recipe, source, past)
             if past:
-                start = _Start.of(recipe, _Known(source, lambda which: {}, None), past)
-                loaded, below = models.load(start.source), start.below
+                loaded = models.load(start.source)
             scorer = scorer_of(recipe, loaded.tokenizer, corpus)
-            model = adapt(loaded.model, recipe.adapter, seed=recipe.seed, below=below)
+            model = start.model(loaded)
             rows = rows_of(recipe, scorer, method)
             method.check(rows, recipe.training, model)
             scorer.check_lengths(model)

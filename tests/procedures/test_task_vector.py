@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import pipeline
-from letheon import plan, recipe, run
+from letheon import demo, plan, recipe, registry, run
 from letheon.adapters import BoundedLoraConfig
 from letheon.errors import InputError, RecipeError
 from letheon.folder import RunFolder
 from letheon.objectives.finetune import FineTune
-from letheon.procedures.contract import Setting
+from letheon.procedures.contract import Setting, method_of
 from letheon.procedures.task_vector import TaskVector
 from letheon.recipe import Selection, Training
 from letheon.training import loop
@@ -175,3 +175,15 @@ def test_a_plan_counts_the_one_training_and_its_copies(adapter: Any, tmp_path: P
     assert found["vector"].activations < found["gd"].activations, "retain rows are not used"
     copies = 0 if adapter else found["gd"].optimizer  # two averages
     assert found["vector"].weights - found["gd"].weights == copies
+
+
+@pytest.mark.parametrize("name", registry.names("letheon.procedures"))
+def test_the_demo_can_show_every_procedure(name: str, tmp_path: Path) -> None:
+    for each, raw in demo.recipes(0, [name]).items():
+        pipeline.write(tmp_path, raw, each)
+    loaded = recipe.load(tmp_path / f"{name}.yaml")
+    assert loaded.method == name
+    method = method_of(loaded)
+    for stage in method.stages(ROWS, loaded.training):
+        loop.check(stage.objective, stage.rows, stage.training, made("sine"))
+    method.check(ROWS, loaded.training.model_copy(update={"batch_size": 3}), made("sine"))

@@ -45,7 +45,7 @@ def gains(model: Any) -> dict[str, float]:
 def read_factors(folder: Path) -> dict[str, Tensor]:
     """Return every ``A [r, in]`` of a saved adapter, or stack of them, by its matrix's name."""
     tensors = load_file(folder / "adapter_model.safetensors")
-    return {name: tensor for name, tensor in tensors.items() if "_A" in name.rpartition("lora")[2]}
+    return {name: tensor for name, tensor in tensors.items() if name.endswith("_A")}
 
 
 def principal_angles(one: Tensor, other: Tensor) -> Tensor:

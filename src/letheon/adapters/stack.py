@@ -90,10 +90,10 @@ def _added(model: Any, config: BoundedLoraConfig, name: str) -> Any:
 def _activate(model: Any, names: list[str]) -> None:
     model.base_model.set_adapter(names)  # which lets all of them train
     for layer in _layers(model):
-        for name in names:
-            for index in range(len(layer.matrices)) if name in layer.changes else ():
-                for factor in layer.factors([name], index):
-                    factor.requires_grad_(name == NEWEST)
+        below = [name for name in names if name in layer.changes and name != NEWEST]
+        for index in range(len(layer.matrices)):
+            for factor in layer.factors(below, index):
+                factor.requires_grad_(False)
 
 
 def _layers(model: Any) -> list[BoundedLoraLayer]:
