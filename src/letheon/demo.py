@@ -2,12 +2,14 @@
 
 Every setting below was fixed on other populations, those of the methods by ``scripts/search.py``
 with the same number of trials for each; the search and what it found are in docs/experiments.md.
+Every other objective runs as well, with any bound, in one setting for all that was not searched.
 """
 
 from __future__ import annotations
 
-__all__ = ["DEFAULT", "METHODS", "recipes", "run"]
+__all__ = ["DEFAULT", "METHODS", "method", "recipes", "run"]
 
+import dataclasses
 import multiprocessing
 import os
 import time
@@ -19,7 +21,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from letheon import compare, ui
+from letheon import compare, registry, ui
 from letheon.errors import InputError, nearest
 from letheon.folder import RunFolder
 
@@ -83,6 +85,49 @@ METHODS: dict[str, dict[str, Any]] = {
     "npo-sine": _method("npo", {"forget_weight": 0.05, "beta": 0.2}, "sine", 3e-3),
 }
 
+# What a method without a setting of its own gets: the forget weight that suited the searched ones.
+_FORGET_WEIGHT = 0.05
+_LR = {"identity": 6e-3}
+_LR_BOUNDED = 2e-3
+
+
+def method(name: str) -> dict[str, Any]:
+    """Return the setting of a method: one of ``METHODS``, or ``OBJECTIVE`` or ``OBJECTIVE-BOUND``.
+
+    The bound is that of the recipes, ``lora`` for none, ``sine`` where it is left out. Raises
+    InputError for an unknown method.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    objective, bound = _parsed(name)
+    fields = dataclasses.fields(registry.load("letheon.objectives", objective).OBJECTIVE)
+    weighed = any(field.name == "forget_weight" for field in fields)
+    params = {"forget_weight": _FORGET_WEIGHT} if weighed else {}
+    return _method(objective, params, bound, _LR.get(bound, _LR_BOUNDED))
+
+
+def _parsed(name: str) -> tuple[str, str]:
+    """Return the objective and the bound that ``name`` means."""
+    # With torch, which the demo itself does without.
+    from letheon.adapters import bounds
+
+    objective, _, word = name.partition("-")
+    bound = {"": "sine", "lora": "identity"}.get(word, word)
+    # What trains models makes none forget.
+    objectives = [each for each in registry.names("letheon.objectives") if each != "finetune"]
+    if objective not in objectives:
+        meant = objective if bound in bounds.names() else name
+        remedy = nearest(meant, [*METHODS, *objectives])
+    elif bound not in bounds.names():
+        remedy = nearest(word, ["lora", *bounds.names()])
+    else:
+        return objective, bound
+    raise InputError(
+        "A method of the demo is one of its own, an OBJECTIVE or OBJECTIVE-BOUND (lora: none).",
+        got=name,
+        remedy=remedy,
+    )
+
 
 def recipes(seed: int, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return the demo's recipes by name: ``target``, ``gold`` and the methods."""
@@ -110,6 +155,7 @@ def recipes(seed: int, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
             }.items()
         )
     }
+    settings = {name: method(name) for name in methods}
     unlearning = {
         name: {
             "kind": "unlearn",
@@ -120,11 +166,11 @@ def recipes(seed: int, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
                 "selection": {"recipe": "gold.yaml", "seed": seed * 10 + 1},
                 "scoring": {"recipe": "gold.yaml", "seed": seed * 10 + 2},
             },
-            **METHODS[name],
-            "training": {**_UNLEARNING, **METHODS[name]["training"]},
+            **setting,
+            "training": {**_UNLEARNING, **setting["training"]},
             **common,
         }
-        for name in methods
+        for name, setting in settings.items()
     }
     return models | unlearning
 
@@ -132,17 +178,13 @@ def recipes(seed: int, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
 def run(*, seed: int, out: Path, methods: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the demo into ``out`` and return its comparison, also written as ``comparison.json``.
 
-    A killed demo goes on with the same command. Raises InputError for an unknown method and
-    FolderError when ``out`` holds something else.
+    A killed demo goes on with the same command. Raises InputError for an unknown method (see
+    ``method``) and FolderError when ``out`` holds something else.
     """
     chosen = list(methods or METHODS)
-    for name in chosen:
-        if name not in METHODS:
-            raise InputError(
-                "The demo knows these methods.", got=name, remedy=nearest(name, METHODS)
-            )
+    found = recipes(seed, chosen)
     RunFolder(out).claim(f"demo, seed {seed}, {','.join(chosen)}")
-    places = _write_recipes(out / "recipes", recipes(seed, chosen))
+    places = _write_recipes(out / "recipes", found)
     phases: list[dict[str, Any]] = []
     first = places[chosen[0]]
     models = out / "models"

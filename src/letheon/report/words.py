@@ -45,6 +45,11 @@ _METHODS = {
     "gradient_difference": "GD",
     "kl": "KL",
     "npo": "NPO",
+    "dpo": "DPO",
+    "idk_dpo": "IdkDPO",
+    "alt_po": "AltPO",
+    "idk": "IDK",
+    "rmu": "RMU",
 }
 
 
