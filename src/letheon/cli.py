@@ -75,7 +75,8 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the population and of every model.")] = 0,
     out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("letheon-demo"),
     methods: Annotated[
-        str | None, typer.Option(help="Comma-separated, for example gd-lora,gd-sine.")
+        str | None,
+        typer.Option(help="Comma-separated: gd-lora,gd-sine, or OBJECTIVE-BOUND as in rmu-sine."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

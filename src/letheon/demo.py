@@ -1,13 +1,15 @@
 """The demo: fictitious people, a tiny model, five methods under one protocol, a verdict.
 
 Every setting below was fixed on other populations, those of the methods by a search with the same
-number of trials for each; the search and what it found are in docs/experiments.md.
+number of trials for each; the search and what it found are in docs/experiments.md. Every other
+objective and procedure runs as well, with any bound, in one setting for all that was not searched.
 """
 
 from __future__ import annotations
 
-__all__ = ["DEFAULT", "METHODS", "recipes", "run"]
+__all__ = ["DEFAULT", "METHODS", "method", "recipes", "run"]
 
+import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -81,21 +83,55 @@ METHODS: dict[str, dict[str, Any]] = {
     "npo-sine": _method("npo", {"forget_weight": 0.05, "beta": 0.2}, "sine", 3e-3),
 }
 
+_OBJECTIVES, _PROCEDURES = "letheon.objectives", "letheon.procedures"
 
-def _procedures() -> list[str]:
-    """Name the procedures: ``--methods`` may ask for any, with settings that nobody searched."""
-    return registry.names("letheon.procedures")
+# What a method without a setting of its own gets: the forget weight that suited the searched ones.
+_FORGET_WEIGHT = 0.05
+_LR = {"identity": 6e-3}
+_LR_BOUNDED = 2e-3
 
 
-def _settings(name: str) -> dict[str, Any]:
+def method(name: str) -> dict[str, Any]:
+    """Return the setting of a method: one of ``METHODS``, or ``NAME`` or ``NAME-BOUND``.
+
+    ``NAME`` is an objective or a procedure; the bound that of the recipes, ``lora`` for none,
+    ``sine`` where it is left out. Raises InputError for an unknown method.
+    """
     if name in METHODS:
         return METHODS[name]
-    return {
-        "objective": None,
-        "procedure": {"name": name},
-        "adapter": {"bound": "sine"},
-        "training": {"lr": 2e-3},
-    }
+    found, bound = _parsed(name)
+    lr = _LR.get(bound, _LR_BOUNDED)
+    if found in registry.names(_PROCEDURES):
+        return _method("", {}, bound, lr) | {"objective": None, "procedure": {"name": found}}
+    fields = dataclasses.fields(registry.load(_OBJECTIVES, found).OBJECTIVE)
+    weighed = any(field.name == "forget_weight" for field in fields)
+    params = registry.example(_OBJECTIVES, found)
+    params |= {"forget_weight": _FORGET_WEIGHT} if weighed else {}
+    return _method(found, params, bound, lr)
+
+
+def _parsed(name: str) -> tuple[str, str]:
+    """Return the objective or procedure and the bound that ``name`` means."""
+    # With torch, which the demo itself does without.
+    from letheon.adapters import bounds
+
+    first, _, word = name.partition("-")
+    bound = {"": "sine", "lora": "identity"}.get(word, word)
+    known = [*registry.names(_OBJECTIVES), *registry.names(_PROCEDURES)]
+    known.remove("finetune")  # what trains models makes none forget
+    if first not in known:
+        meant = first if bound in bounds.names() else name
+        remedy = nearest(meant, [*METHODS, *known])
+    elif bound not in bounds.names():
+        remedy = nearest(word, ["lora", *bounds.names()])
+    else:
+        return first, bound
+    raise InputError(
+        "A method of the demo is one of its own, or NAME or NAME-BOUND (lora: none): an objective "
+        "or a procedure.",
+        got=name,
+        remedy=remedy,
+    )
 
 
 def recipes(seed: int, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -124,6 +160,7 @@ def recipes(seed: int, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
             }.items()
         )
     }
+    settings = {name: method(name) for name in methods}
     unlearning = {
         name: {
             "kind": "unlearn",
@@ -134,11 +171,11 @@ def recipes(seed: int, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
                 "selection": {"recipe": "gold.yaml", "seed": seed * 10 + 1},
                 "scoring": {"recipe": "gold.yaml", "seed": seed * 10 + 2},
             },
-            **_settings(name),
-            "training": {**_UNLEARNING, **_settings(name)["training"]},
+            **setting,
+            "training": {**_UNLEARNING, **setting["training"]},
             **common,
         }
-        for name in methods
+        for name, setting in settings.items()
     }
     return models | unlearning
 
@@ -146,16 +183,13 @@ def recipes(seed: int, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
 def run(*, seed: int, out: Path, methods: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the demo into ``out`` and return its comparison, also written as ``comparison.json``.
 
-    A killed demo goes on with the same command. Raises InputError for an unknown method and
-    FolderError when ``out`` holds something else.
+    A killed demo goes on with the same command. Raises InputError for an unknown method (see
+    ``method``) and FolderError when ``out`` holds something else.
     """
     chosen = list(methods or METHODS)
-    for name in chosen:
-        if name not in METHODS and name not in _procedures():
-            valid = [*METHODS, *_procedures()]
-            raise InputError("The demo knows these methods.", got=name, remedy=nearest(name, valid))
+    found = recipes(seed, chosen)
     RunFolder(out).claim(f"demo, seed {seed}, {','.join(chosen)}")
-    places = _write_recipes(out / "recipes", recipes(seed, chosen))
+    places = _write_recipes(out / "recipes", found)
     phases: list[dict[str, Any]] = []
     first = places[chosen[0]]
     models = out / "models"

@@ -47,6 +47,11 @@ _METHODS = {
     "kl": "KL",
     "npo": "NPO",
     "task_vector": "Task vector",
+    "dpo": "DPO",
+    "idk_dpo": "IdkDPO",
+    "alt_po": "AltPO",
+    "idk": "IDK",
+    "rmu": "RMU",
 }
 
 
