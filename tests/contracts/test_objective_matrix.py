@@ -13,7 +13,7 @@ from letheon import registry
 from letheon.adapters import BoundedLoraConfig
 from letheon.recipe import Training
 from letheon.training import loop
-from tiny import tiny_llama, tiny_rows
+from tiny import made_objective, tiny_llama, tiny_rows
 
 NAMES = registry.names("letheon.objectives")
 ROWS = loop.Rows(tiny_rows(4, seed=1), tiny_rows(4, seed=2), 0, tiny_rows(4, seed=3))
@@ -27,7 +27,7 @@ def test_two_steps_have_finite_terms_and_move_a_parameter(name: str, weights: st
         model = peft.get_peft_model(model, BoundedLoraConfig(r=4, bound=weights, seed=0))
     before = {k: p.detach().clone() for k, p in model.named_parameters()}
     events: list[dict[str, Any]] = []
-    objective = registry.load("letheon.objectives", name).OBJECTIVE()
+    objective = made_objective(name)
     training = Training(steps=2, batch_size=2, lr=1e-2, weights_every=5)
     loop.run(model, objective, ROWS, training, watch=events.append)
     steps = [event for event in events if event["event"] == "step"]

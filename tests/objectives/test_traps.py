@@ -47,18 +47,14 @@ from letheon.objectives.view import HeldLogits, Layer
 from letheon.recipe import Training
 from letheon.training import forward, loop
 from letheon.training.forward import Untouched, answer_views
-from tiny import tiny_llama, tiny_rows
+from tiny import made_objective, tiny_llama, tiny_rows
 
 NAMES = registry.names("letheon.objectives")
 DOCS = Path(__file__).parents[2] / "docs" / "objectives.md"
 ROWS = loop.Rows(tiny_rows(3, seed=2), tiny_rows(3, seed=11), 0, tiny_rows(3, seed=8))
 ONE = Training(steps=1, batch_size=3, lr=1e-3)
+PACKAGE = "letheon.objectives"
 SIDES = ("forget", "retain", "preferred")
-
-
-def objective_of(name: str) -> Objective:
-    made: Objective = registry.load("letheon.objectives", name).OBJECTIVE()
-    return made
 
 
 def adapted() -> Any:
@@ -73,7 +69,7 @@ def model() -> Any:
 
 def sums(name: str, rows: loop.Rows, model: Any, *pieces: list[int]) -> list[dict[str, float]]:
     """Return the sums of an objective's terms over each piece, rows of either side by number."""
-    objective, accelerator = objective_of(name), loop.accelerator_for(ONE)
+    objective, accelerator = made_objective(name), loop.accelerator_for(ONE)
     untouched, state = Untouched(model, objective.needs), objective.init(0)
     untouched.cache({"forget": rows.forget, "preferred": rows.preferred}, pad_id=rows.pad_id)
     found = []
@@ -97,7 +93,7 @@ def test_which_token_pads_is_of_no_consequence(name: str, model: Any) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_entry_of_the_vocabulary_is_special(name: str) -> None:
     """Rename the vocabulary in logits and targets: a loss that hits entry -100 notices it."""
-    objective, new = objective_of(name), torch.randperm(150, generator=torch.Generator())
+    objective, new = made_objective(name), torch.randperm(150, generator=torch.Generator())
     state = objective.init(0)
     model, reference = views(objective, 0), views(objective, 1)
     renamed = [Views(*(v and _renamed(v, new) for v in _sides(w))) for w in (model, reference)]
@@ -149,15 +145,17 @@ def test_a_text_without_end_keeps_its_last_token() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_last_token_of_every_answer_counts(name: str) -> None:
     """Whatever it is: to change what is said about it changes a loss."""
-    objective = objective_of(name)
+    objective = made_objective(name)
     model, reference, state = views(objective, 0), views(objective, 1), objective.init(0)
-    total = objective.loss(model, reference, state).total(COUNTS)
+
+    def sums(found: Views) -> list[float]:
+        return [t.sum.item() for t in objective.loss(found, reference, state).terms.values()]
+
     for side in SIDES:
         if getattr(objective.needs, side):
             for last in (1, 4, 6):
                 changed = _changed(getattr(model, side), last)
-                other = dataclasses.replace(model, **{side: changed})
-                assert objective.loss(other, reference, state).total(COUNTS) != total
+                assert sums(dataclasses.replace(model, **{side: changed})) != sums(model)
 
 
 def _changed(view: HeldLogits, token: int) -> HeldLogits:
@@ -207,7 +205,7 @@ def test_a_longer_row_beside_it_does_not_change_a_rows_share(name: str, model: A
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_that_sets_nothing_has_the_defaults_of_the_class(name: str) -> None:
-    assert registry.make("letheon.objectives", name, {}) == objective_of(name)
+    assert registry.make(PACKAGE, name, registry.example(PACKAGE, name)) == made_objective(name)
 
 
 def _documented() -> dict[str, dict[str, str]]:
@@ -218,12 +216,15 @@ def _documented() -> dict[str, dict[str, str]]:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "finetune"])
 def test_the_documented_defaults_are_those_of_the_code(name: str) -> None:
-    fields = {f.name: f.default for f in dataclasses.fields(objective_of(name))}  # type: ignore
+    fields = {f.name: f.default for f in dataclasses.fields(made_objective(name))}  # type: ignore
     told = _documented().get(name)
     assert told is not None, f"{name} has no row in {DOCS.name}"
     assert set(told) == set(fields)
     for field, default in fields.items():
         said = told[field].strip()
+        if default is dataclasses.MISSING:
+            assert said == "mandatory"
+            continue
         assert said == default if isinstance(default, str) else float(said) == default, field
 
 
@@ -241,7 +242,7 @@ def test_no_model_is_copied_unless_distributions_of_full_weights_are_needed(
         return copy.deepcopy(model)
 
     monkeypatch.setattr(forward, "copy", type("Copy", (), {"deepcopy": staticmethod(count)}))
-    needs = objective_of(name).needs
+    needs = made_objective(name).needs
     Untouched(adapted(), needs)
     assert copied == []
     Untouched(tiny_llama(seed=0), needs)
@@ -260,7 +261,7 @@ def test_the_global_random_state_changes_no_term(name: str) -> None:
         np.random.seed(seed)
         random.seed(seed)
         every = loop.Rows(rows, rows, 0, rows)
-        loop.run(model, objective_of(name), every, ONE, watch=events.append)
+        loop.run(model, made_objective(name), every, ONE, watch=events.append)
         found += [event["terms"] for event in events if event["event"] == "step"]
     assert found[0] == found[1]
 
@@ -271,14 +272,14 @@ def test_the_global_random_state_changes_no_term(name: str) -> None:
 def test_preferred_answers_must_be_as_many_as_questions() -> None:
     rows = dataclasses.replace(ROWS, preferred=ROWS.preferred[1:])
     with pytest.raises(InputError, match=r"one preferred answer to each.*Got: 2 for 3"):
-        loop.check(objective_of("idk_dpo"), rows, ONE, tiny_llama(seed=0))
+        loop.check(made_objective("idk_dpo"), rows, ONE, tiny_llama(seed=0))
     none = dataclasses.replace(ROWS, preferred=[])
     with pytest.raises(InputError, match="IDK needs preferred rows"):
-        loop.check(objective_of("idk"), none, ONE, tiny_llama(seed=0))
+        loop.check(made_objective("idk"), none, ONE, tiny_llama(seed=0))
 
 
 def test_a_piece_has_the_preferred_answers_of_its_own_questions() -> None:
-    found = ROWS.sides(objective_of("idk_dpo").needs, ([2, 0], [0]))
+    found = ROWS.sides(made_objective("idk_dpo").needs, ([2, 0], [0]))
     assert found["forget"] == [ROWS.forget[2], ROWS.forget[0]]
     assert found["preferred"] == [ROWS.preferred[2], ROWS.preferred[0]]
 
@@ -288,7 +289,7 @@ def test_a_piece_has_the_preferred_answers_of_its_own_questions() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_missing_reference_is_an_error_on_every_side_that_needs_it(name: str) -> None:
-    objective = objective_of(name)
+    objective = made_objective(name)
     model, reference = views(objective, 0), views(objective, 1)
     for side in SIDES:
         if getattr(objective.needs, f"{side}_reference") != "none":

@@ -78,7 +78,7 @@ def test_a_resumed_run_reads_them(objective: str, make: Callable[[], Any], tmp_p
     counted = references(model)
     with pytest.raises(KeyboardInterrupt):
         run(model, tmp_path, objective, watch=interrupt)
-    needs = registry.load("letheon.objectives", objective).OBJECTIVE().needs
+    needs = made_objective(objective).needs
     sides = (needs.forget_reference, needs.preferred_reference).count("scalars")
     assert counted == [3 * sides]  # 7 rows, 3 at a time
     model = make()  # other factors: they have no part in it
