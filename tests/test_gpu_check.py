@@ -178,7 +178,8 @@ def check(out: Path, data: Path, *words: str) -> Ended:
 def few_rows(data: Path, folder: Path) -> Path:
     """Copy of TOFU's files what the reduced run needs, with few control rows: they cost most."""
     rows = {"retain99": 120, "real_authors_perturbed": 6, "world_facts_perturbed": 6}
-    names = ("forget01_perturbed", "forget10_perturbed", "retain_perturbed", *rows)
+    rows |= {"forget10_perturbed": 40, "retain_perturbed": 40}
+    names = ("forget01_perturbed", *rows)
     folder.mkdir()
     for name in names:
         lines = (data / f"{name}.json").read_text(encoding="utf-8").splitlines(keepends=True)

@@ -88,9 +88,14 @@ def test_attacks_are_gathered_over_seeds() -> None:
         }
         rows.append(row("m", f"score-{seed}", (1, 1, 1)) | {"attacks": {"relearn": parts}})
     rows.append(row("m", "score-2", (1, 1, 1)) | {"attacks": {"failed": "diverged"}})
+    ended = {"method": {"relearn_steps": {"value": 80, "censored": True}}}
+    rows.append(row("m", "score-3", (1, 1, 1)) | {"attacks": {"relearn": ended}})
     found = outcome._attacked(rows)["relearn"]["relearn_steps"]
-    assert found["difference"] == {"value": -20.0, "low": -30.0, "high": -10.0, "n": 2}
+    spread = {"value": -20.0, "low": -30.0, "high": -10.0, "n": 2, "censored": 0}
+    assert found["difference"] == spread
     assert found["gold"]["value"] == 40.0
+    # a budget that ended first is no number of steps
+    assert (found["method"]["value"], found["method"]["censored"]) == (20.0, 1)
 
 
 def test_the_outcome_can_be_run_again_and_is_small(made_up: dict[str, Any]) -> None:

@@ -52,10 +52,17 @@ def test_the_page_answers_each_question(made_up: dict[str, Any]) -> None:
 
 def test_attacks_have_a_table_when_there_are_any(made_up: dict[str, Any]) -> None:
     spread = {"value": 12.0, "low": 10.0, "high": 14.0, "n": 2}
-    parts = {"method": spread, "gold": spread, "difference": spread | {"value": -3.0, "low": -4.0}}
-    made_up["methods"][0]["attacks"] = {"relearn": {"relearn_steps": parts}}
+    spread |= {"censored": 0}
+    low = spread | {"value": -3.0, "low": -4.0, "high": -2.0}
+    parts = {"method": spread, "gold": spread | {"value": 15.0}, "difference": low}
+    open_ = spread | {"value": None, "n": 0, "censored": 2}
+    both = {"relearn_steps": parts, "relearn_steps_all": dict.fromkeys(parts, open_)}
+    made_up["methods"][0]["attacks"] = {"relearn": both}
     text = study_markdown(plain(made_up))
-    assert "| gd-sine: relearn | Relearn steps | 12.000 [10.000, 14.000] |" in text
+    assert "| Method | relearn: Relearn steps" in text
+    assert "| gd-sine | 12.000 Δ -3.000 [-4.000, -2.000] | known for 0 of 2 Δ known for" in text
+    assert "| npo-lora | – | – |" in text
+    assert "| gold | 15.000 | known for 0 of 2 |" in text
 
 
 def test_the_html_page_has_figures_and_loads_nothing(made_up: dict[str, Any]) -> None:

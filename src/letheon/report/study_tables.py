@@ -139,8 +139,8 @@ def tables(study: Study) -> list[tuple[str, str, Table]]:
         found.append(
             (
                 "Attacks",
-                "Each after the attack; the difference to gold counts. Mean, smallest and largest "
-                "over seeds.",
+                "After each attack: the mean over seeds, and Δ, the difference to gold after the "
+                "same attack, with its smallest and largest value. The last row is gold.",
                 _attacks(study),
             )
         )
@@ -227,17 +227,37 @@ def _regions(study: Study) -> Table:
 
 
 def _attacks(study: Study) -> Table:
+    methods = study["methods"]
+    every = (m["attacks"] for m in methods)
+    pairs = dict.fromkeys(
+        (a, s) for attacks in every for a, found in attacks.items() for s in found
+    )
+    heads = ["Method", *(f"{attack}: {score_title(score)}" for attack, score in pairs)]
     rows = [
-        [
-            f"{method['name']}: {attack}",
-            score_title(score),
-            *(_spread(parts.get(part)) for part in ("method", "gold", "difference")),
-        ]
-        for method in study["methods"]
-        for attack, scores in method["attacks"].items()
-        for score, parts in scores.items()
+        [m["name"], *(_attacked(m["attacks"].get(a, {}).get(s)) for a, s in pairs)] for m in methods
     ]
-    return Table(["Attack", "Score", "Method", "Gold", "Difference"], rows, [""] * len(rows))
+    gold = ["gold", *(_gold(methods, attack, score) for attack, score in pairs)]
+    return Table(heads, [*rows, gold], [""] * (len(rows) + 1))
+
+
+def _attacked(parts: Mapping[str, Any] | None) -> str:
+    if parts is None:
+        return ABSENT
+    return f"{_known(parts['method'])} Δ {_known(parts.get('difference'), spread=True)}"
+
+
+def _gold(methods: Sequence[Method], attack: str, score: str) -> str:
+    found = [m["attacks"].get(attack, {}).get(score) for m in methods]
+    return next((_known(parts.get("gold")) for parts in found if parts), ABSENT)
+
+
+def _known(found: Mapping[str, Any] | None, *, spread: bool = False) -> str:
+    """Write a mean over seeds; where a budget ended first, for how many it is known."""
+    if found is None:
+        return ABSENT
+    if found["censored"]:
+        return f"known for {found['n']} of {found['n'] + found['censored']}"
+    return _spread(found) if spread else number(found["value"])
 
 
 def _cost(study: Study) -> Table:

@@ -13,7 +13,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from letheon.errors import DivergedError
+from letheon.errors import DivergedError, MetricError, ModelError
 from letheon.folder import RunFolder
 from letheon.study.jobs import Job, result_of
 from letheon.study.space import setting
@@ -177,7 +177,8 @@ def _attack(study: Study, job: Job, out: Path, watch: Watch) -> dict[str, Any]:
             home=out / "models",
             watch=watch,
         )
-    except DivergedError as error:
+    except (DivergedError, MetricError, ModelError) as error:
+        # The data, the model or the machine do not allow it: one line in the result, not the end.
         failed = str(error)
     return {"failed": failed}
 

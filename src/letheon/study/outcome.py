@@ -132,14 +132,21 @@ def _utility_share(row: Mapping[str, Any] | None, target: Mapping[str, Any] | No
 
 
 def _attacks(study: Study, out: Path, method: str, instance: str) -> dict[str, Any]:
-    """Return the scores of a run's attacks by attack: of method, gold and their difference."""
+    """Return each attack's headline scores: of method, gold and target, and the difference."""
     if not study.spec.attacks:
         return {}
     failed = _read(result_of(out, f"attack/{method}/{instance}"))["failed"]
     if failed is not None:
         return {"failed": failed}
     found = RunFolder(run_folder(out, method, instance)).read_json("attacks.json")["attacks"]
-    return {name: each["scores"] for name, each in found.items() if name in study.spec.attacks}
+    return {
+        name: {
+            part: {k: v for k, v in scores.items() if k in each["headline"]}
+            for part, scores in each["scores"].items()
+        }
+        for name, each in found.items()
+        if name in study.spec.attacks
+    }
 
 
 def _method(
@@ -211,8 +218,11 @@ def _spread(values: Sequence[float | None], name: str = "") -> dict[str, Any] | 
 
 
 def _attacked(rows: Sequence[Row]) -> dict[str, Any]:
-    """Gather attacks over seeds: each score of the method, of gold, and the difference."""
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    """Gather attacks over seeds: each score of the method, of gold, and the difference.
+
+    Where a budget ended first (``censored``) the budget is no value: it is counted apart.
+    """
+    found: dict[str, dict[str, dict[str, list[Mapping[str, Any]]]]] = {}
     for row in rows:
         for attack, parts in row["attacks"].items():
             if attack == "failed":
@@ -220,14 +230,21 @@ def _attacked(rows: Sequence[Row]) -> dict[str, Any]:
             for part in ("method", "gold", "difference"):
                 for score, each in (parts.get(part) or {}).items():
                     by_score = found.setdefault(attack, {}).setdefault(score, {})
-                    by_score.setdefault(part, []).append(each["value"])
+                    by_score.setdefault(part, []).append(each)
     return {
         attack: {
-            score: {part: _spread(values) for part, values in parts.items()}
+            score: {part: _reached(values) for part, values in parts.items()}
             for score, parts in by_score.items()
         }
         for attack, by_score in found.items()
     }
+
+
+def _reached(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the spread of the scores that are known, and how many are not."""
+    known = [each["value"] for each in found if not each.get("censored")]
+    spread = _spread(known) or {"value": None, "low": None, "high": None, "n": 0}
+    return spread | {"censored": len(found) - spread["n"]}
 
 
 def _mark_front(methods: Sequence[dict[str, Any]]) -> None:
