@@ -104,9 +104,13 @@ def _line(way: str, k: int, place: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def _cell(value: float | None) -> str:
+    return "-" if value is None else number(value)
+
+
 def _table(lines: list[dict[str, Any]]) -> str:
     heads = list(lines[0])
-    rows = [[v if isinstance(v, str) else number(v) for v in line.values()] for line in lines]
+    rows = [[v if isinstance(v, str) else _cell(v) for v in line.values()] for line in lines]
     body = [heads, ["---", *("--:" for _ in heads[1:])], *rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in body)
 
