@@ -59,6 +59,7 @@ def render(page: Mapping[str, Any]) -> str:
     environment.filters["number"] = number
     template = files("letheon.report").joinpath("page.html.j2").read_text(encoding="utf-8")
     empty = {"figures": [], "curves": [], "notes": {}, "legend": LEGEND}
+    empty |= {"attacks": "", "attack_notes": [], "relearning": []}
     return environment.from_string(template).render({**empty, **page}, version=__version__)
 
 
