@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ({"trials": 0}, "greater than or equal to 1"),
         ({"methods__gd-sine__trials": 9}, "Unknown key"),
         ({"methods__gd-sine__serch": {}}, "Did you mean search?"),
-        ({"methods__gd-sine__search": {}}, "methods.gd-sine.search"),
+        ({"methods__gd-sine__search": {}}, "gd-sine with nothing to search: 3 trials"),
         ({"methods__gd-sine__search": {"training.lr": {"lo": 1, "high": 2}}}, "Did you mean low?"),
         ({"methods__gd-sine__search": {"training.lr": {"low": 2, "high": 1}}}, "low < high"),
         ({"methods__gd-sine__search": {"training.lr": {"choices": [1]}}}, "two at least"),

@@ -67,10 +67,13 @@ class Range(_Strict):
 
 
 class Method(_Strict):
-    """A method: what it ``set``s in the base recipe, and the ranges of what is ``search``ed."""
+    """A method: what it ``set``s in the base recipe, and the ranges of what is ``search``ed.
+
+    With nothing to search it is a rule, which needs one trial to be seen on what tuning sees.
+    """
 
     set: dict[str, Any] = Field(default_factory=dict)
-    search: dict[str, Range] = Field(min_length=1)
+    search: dict[str, Range] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _own_keys(self) -> Method:
@@ -114,6 +117,16 @@ class Spec(_Strict):
             if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
                 raise ValueError(f"a method's name becomes a folder's, which {name!r} cannot be")
         return found
+
+    @model_validator(mode="after")
+    def _trials_differ(self) -> Spec:
+        rules = [name for name, method in self.methods.items() if not method.search]
+        if rules and self.trials > 1:
+            raise ValueError(
+                f"{', '.join(rules)} with nothing to search: {self.trials} trials would be one, "
+                "repeated; search something, or put rules into a study of one trial"
+            )
+        return self
 
 
 @dataclass(frozen=True)
