@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ({"trials": 0}, "greater than or equal to 1"),
         ({"methods__gd-sine__trials": 9}, "Unknown key"),
         ({"methods__gd-sine__serch": {}}, "Did you mean search?"),
-        ({"methods__gd-sine__search": {}}, "gd-sine with nothing to search: 3 trials"),
+        ({"methods__gd-sine__search": {}}, "gd-sine with nothing to search: 2 trials"),
         ({"methods__gd-sine__search": {"training.lr": {"lo": 1, "high": 2}}}, "Did you mean low?"),
         ({"methods__gd-sine__search": {"training.lr": {"low": 2, "high": 1}}}, "low < high"),
         ({"methods__gd-sine__search": {"training.lr": {"choices": [1]}}}, "two at least"),
@@ -118,7 +118,16 @@ def test_the_studies_of_this_project_are_fair(name: str) -> None:
     found = load(ROOT / f"studies/{name}.yaml")
     fairness.check(found)
     assert len(found.scored) == 5
-    for method, search in found.spec.methods.items():
-        rates = search.search["training.lr"]
-        assert rates.low is not None
-        assert rates.high == pytest.approx(30 * rates.low), method
+    assert len(found.spec.methods) >= 12
+    bounded = found.spec.methods["gd-sine"].search["training.lr"]
+    for name, method in found.spec.methods.items():
+        rates, plain = method.search["training.lr"], method.set["adapter.bound"] == "identity"
+        assert rates.low == pytest.approx(bounded.low * (3.5 if plain else 1), rel=0.03), name
+        assert rates.high == pytest.approx(bounded.high * (3.5 if plain else 1), rel=0.03), name
+
+
+def test_a_rule_has_one_trial() -> None:
+    found = load(ROOT / "studies/people_rules.yaml")
+    assert found.spec.trials == 1
+    assert [dict(method.search) for method in found.spec.methods.values()] == [{}, {}]
+    assert found.spec.score == load(ROOT / "studies/people.yaml").spec.score
