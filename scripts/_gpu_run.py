@@ -16,22 +16,29 @@ from typing import Any
 
 import yaml
 from _steps import Clock, Ledger, Step
-from search import LORA_GAIN, RECIPES, TOFU_METHODS, best, settle
 
 from letheon import compare, run, ui
 from letheon import recipe as recipes
 from letheon.errors import DivergedError
 
 NAMES = ("tofu_gptneo125m_target", "tofu_gptneo125m_gold", "tofu_forget10_gptneo125m")
-METHODS = ("gd-lora", "gd-sine", "npo-sine")
+RECIPES = Path(__file__).parents[1] / "recipes"
+METHODS: Mapping[str, Mapping[str, Any]] = {
+    "gd-lora": {"objective": {"name": "gradient_difference"}, "adapter": {"bound": "identity"}},
+    "gd-sine": {"objective": {"name": "gradient_difference"}, "adapter": {"bound": "sine"}},
+    "npo-sine": {"objective": {"name": "npo"}, "adapter": {"bound": "sine"}},
+}
 ROLES = ("model", "selection", "scoring")
 
-# The trials of every method; plain LoRA's learning rates are LORA_GAIN times as large. Guesses from
-# docs/results/tofu-search.jsonl, for a model six times as wide.
+# The trials of every method. Guesses from docs/results/tofu-search.jsonl, for a model six times as
+# wide.
 POINTS: tuple[Mapping[str, float], ...] = (
     {"lr": 5e-4, "forget_weight": 0.2},
     {"lr": 1.5e-3, "forget_weight": 0.2},
 )
+
+# Plain LoRA gets so many times the learning rates: a bound's frequency multiplies the gradient.
+LORA_GAIN = 4.0
 
 # The search is left out when more of the minutes than this is gone before it: it takes a fifth.
 SEARCH_BEFORE = 0.5
@@ -118,9 +125,14 @@ def compared(out: Path, ledger: Ledger, command: str) -> dict[str, Any] | None:
 def point_of(ledger: Ledger, method: str) -> dict[str, float]:
     """Return a method's settings: its best trial's, or the first of the points without a search."""
     if _searched(ledger):
-        found = best([row for row in _trials(ledger) if row["method"] == method])
-        return found[method][0]
+        trials = [row for row in _trials(ledger) if row["method"] == method]
+        best: dict[str, float] = min(trials, key=_gap)["point"]
+        return best
     return _point(method, 0)
+
+
+def _gap(trial: Mapping[str, Any]) -> float:
+    return min((probe["gate_gap"] for probe in trial["probes"]), default=float("inf"))
 
 
 def _small(raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,16 +154,17 @@ def _write(place: Path, raw: Mapping[str, Any]) -> Path:
 
 def _point(method: str, k: int) -> dict[str, float]:
     point = dict(POINTS[k])
-    point["lr"] *= LORA_GAIN["tofu"] if method.endswith("-lora") else 1
+    point["lr"] *= LORA_GAIN if method.endswith("-lora") else 1
     return point
 
 
 def _recipe(out: Path, method: str, point: Mapping[str, float], name: str) -> recipes.Recipe:
     raw = yaml.safe_load((out / "recipes" / f"{NAMES[2]}.yaml").read_text())
     raw["name"] = f"tofu-gptneo125m-{method}"
-    raw["objective"] = {**TOFU_METHODS[method]["objective"], "params": {}}
-    raw["adapter"] |= TOFU_METHODS[method]["adapter"]
-    settle(raw, point)
+    params = {k: v for k, v in point.items() if k != "lr"}
+    raw["objective"] = {**METHODS[method]["objective"], "params": params}
+    raw["adapter"] |= METHODS[method]["adapter"]
+    raw["training"]["lr"] = point["lr"]
     return recipes.load(_write(out / "recipes" / f"{name}.yaml", raw))
 
 

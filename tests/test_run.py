@@ -558,8 +558,8 @@ def test_a_diverging_run_names_step_and_term_and_keeps_the_checkpoint(
     trained: list[Any] = []
     adapt = run.adapt
 
-    def catch(model: Any, adapter: Any, *, seed: int | None) -> Any:
-        trained[:] = [adapt(model, adapter, seed=seed)]
+    def catch(model: Any, adapter: Any, **more: Any) -> Any:
+        trained[:] = [adapt(model, adapter, **more)]
         return trained[0]
 
     loaded = recipe.load(pipeline.write(tmp_path / "recipes", UNLEARN))

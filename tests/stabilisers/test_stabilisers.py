@@ -27,7 +27,7 @@ from tiny import tiny_llama, tiny_rows
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 ROWS = loop.Rows(tiny_rows(6, seed=1), tiny_rows(9, seed=2), pad_id=0)
-SETTINGS = {"l2_product": {"weight": 0.1}}
+SETTINGS = {"l2_product": {"weight": 0.1}, "orthogonal": {"weight": 0.1}}
 
 
 def adapted(bound: str = "identity", **settings: Any) -> Any:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from letheon.adapters.layer import BoundedLoraLayer
 from letheon.adapters.stack import NEWEST
+from letheon.stabilisers._products import check
 from letheon.stabilisers.contract import Stabiliser
 
 
@@ -27,6 +28,10 @@ class Orthogonal(Stabiliser):
     """A recipe may name it where adapters are stacked (``after`` with ``how: stacked``)."""
 
     weight: Annotated[float, Field(gt=0)] = 0.5
+
+    def check(self, model: Any) -> None:
+        """Raise InputError for a model without an adapter that trains."""
+        check(model, "orthogonal", scales=False)
 
     def penalty(self, model: Any) -> Tensor | None:
         """Return the weighted sum; None where nothing is below the newest adapter."""
