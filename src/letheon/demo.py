@@ -9,7 +9,6 @@ from __future__ import annotations
 
 __all__ = ["DEFAULT", "METHODS", "method", "recipes", "run"]
 
-import dataclasses
 import multiprocessing
 import os
 import time
@@ -85,8 +84,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "npo-sine": _method("npo", {"forget_weight": 0.05, "beta": 0.2}, "sine", 3e-3),
 }
 
-# What a method without a setting of its own gets: the forget weight that suited the searched ones.
+# What a method without a setting of its own gets: the objective's defaults, but where the forget
+# loss has no floor, or is 2 / beta = 20 times a nat, the weight that suited the searched ones.
 _FORGET_WEIGHT = 0.05
+_STRONG = frozenset(
+    {"gradient_ascent", "gradient_difference", "kl", "npo", "dpo", "idk_dpo", "alt_po"}
+)
 _LR = {"identity": 6e-3}
 _LR_BOUNDED = 2e-3
 
@@ -100,9 +103,7 @@ def method(name: str) -> dict[str, Any]:
     if name in METHODS:
         return METHODS[name]
     objective, bound = _parsed(name)
-    fields = dataclasses.fields(registry.load("letheon.objectives", objective).OBJECTIVE)
-    weighed = any(field.name == "forget_weight" for field in fields)
-    params = {"forget_weight": _FORGET_WEIGHT} if weighed else {}
+    params = {"forget_weight": _FORGET_WEIGHT} if objective in _STRONG else {}
     return _method(objective, params, bound, _LR.get(bound, _LR_BOUNDED))
 
 
