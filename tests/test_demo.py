@@ -27,7 +27,12 @@ def test_every_objective_is_a_method(name: str) -> None:
     assert isinstance(objective, registry.load("letheon.objectives", name).OBJECTIVE)
     assert loaded.adapter is not None
     assert (loaded.adapter.bound, loaded.training.lr) == ("sine", 2e-3)
-    assert getattr(objective, "forget_weight", 0.05) == 0.05
+    weight = {"forget_weight": 0.05} if name in demo._STRONG else {}
+    assert objective == type(objective)(**weight)
+
+
+def test_what_has_a_small_forget_weight_is_there() -> None:
+    assert set(OBJECTIVES) >= demo._STRONG
 
 
 @pytest.mark.parametrize("bound", bounds.names())

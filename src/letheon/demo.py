@@ -9,7 +9,6 @@ from __future__ import annotations
 
 __all__ = ["DEFAULT", "METHODS", "method", "recipes", "run"]
 
-import dataclasses
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -85,8 +84,12 @@ METHODS: dict[str, dict[str, Any]] = {
 
 _OBJECTIVES, _PROCEDURES = "letheon.objectives", "letheon.procedures"
 
-# What a method without a setting of its own gets: the forget weight that suited the searched ones.
+# What a method without a setting of its own gets: the objective's defaults, but where the forget
+# loss has no floor, or is many times a nat, the weight that suited the searched ones.
 _FORGET_WEIGHT = 0.05
+_STRONG = frozenset(
+    {"gradient_ascent", "gradient_difference", "kl", "npo", "dpo", "idk_dpo", "alt_po", "pdu"}
+)
 _LR = {"identity": 6e-3}
 _LR_BOUNDED = 2e-3
 
@@ -103,10 +106,8 @@ def method(name: str) -> dict[str, Any]:
     lr = _LR.get(bound, _LR_BOUNDED)
     if found in registry.names(_PROCEDURES):
         return _method("", {}, bound, lr) | {"objective": None, "procedure": {"name": found}}
-    fields = dataclasses.fields(registry.load(_OBJECTIVES, found).OBJECTIVE)
-    weighed = any(field.name == "forget_weight" for field in fields)
     params = registry.example(_OBJECTIVES, found)
-    params |= {"forget_weight": _FORGET_WEIGHT} if weighed else {}
+    params |= {"forget_weight": _FORGET_WEIGHT} if found in _STRONG else {}
     return _method(found, params, bound, lr)
 
 

@@ -4,12 +4,13 @@
 [H] is one layer's hidden state where answer token t is predicted, MSE the mean over H, u [H] a
 fixed random direction of length 1 whose entries are drawn uniformly from [0, 1) before it is
 normalised, h_ref that of the untouched model; the first mean is over forget answers, the second
-over retain answers. ``coeff`` and ``retain_weight`` (the paper's alpha) are the paper's for a model
-of 7 billion parameters, H = 4096; what suits another model depends on the size of its states.
+over retain answers. What suits a model depends on the size of its states. ``coeff`` is the paper's
+for a model of 7 billion parameters (H = 4096).
 
-Deviations: answer tokens only, where the paper has all tokens of raw text; whatever trains is
-trained (every MLP with an adapter), where the paper trains three MLP matrices up to the layer;
-layers after it have no gradient.
+Deviations: ``retain_weight`` (the paper's alpha) is 1, as everywhere here, where the paper has 1200
+for that model. Answer tokens only, where the paper has all tokens of raw text. Whatever trains is
+trained (every MLP with an adapter), where the paper trains three MLP matrices up to the layer; the
+gradient of what comes after it is zero.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class RMU(Objective):
     layer: Layer = 0.25
     coeff: PositiveFloat = 6.5
     forget_weight: float = 1.0
-    retain_weight: float = 1200.0
+    retain_weight: float = 1.0
 
     def __post_init__(self) -> None:
         """Raise ValueError for layer 0: nothing that trains comes before the embeddings."""
