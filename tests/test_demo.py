@@ -28,7 +28,8 @@ def test_every_objective_is_a_method(name: str) -> None:
     assert loaded.adapter is not None
     assert (loaded.adapter.bound, loaded.training.lr) == ("sine", 2e-3)
     weight = {"forget_weight": 0.05} if name in demo._STRONG else {}
-    assert objective == type(objective)(**weight)
+    params = registry.example("letheon.objectives", name) | weight
+    assert objective == type(objective)(**params)
 
 
 def test_what_has_a_small_forget_weight_is_there() -> None:
