@@ -1,7 +1,8 @@
 """One process of a test's training runs; started by torchrun, or called in the test's own process.
 
-Usage: spread.py FOLDER SETTINGS, settings as JSON: ``objectives``, ``training`` and what ``runs``
-takes. Every process writes its id into FOLDER, the main one FOLDER/NAME.pt for every objective.
+Usage: spread.py FOLDER CASES, a JSON mapping from a case's name to what ``runs`` takes. Every
+process writes its id into FOLDER, the main one FOLDER/CASE/NAME.pt for every objective. One start
+serves many cases, since a process imports for longer than it trains.
 """
 
 from __future__ import annotations
@@ -102,9 +103,12 @@ def holds(module: torch.nn.Module) -> bool:
 def main() -> None:
     folder = Path(sys.argv[1])
     (folder / f"pid{os.environ['RANK']}").write_text(str(os.getpid()))
-    for name, result in runs(folder, **json.loads(sys.argv[2])).items():
-        if processes.is_main():
-            torch.save(result, folder / f"{name}.pt")
+    for case, settings in json.loads(sys.argv[2]).items():
+        place = folder / case
+        place.mkdir(exist_ok=True)
+        for name, result in runs(place, **settings).items():
+            if processes.is_main():
+                torch.save(result, place / f"{name}.pt")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,6 @@ import peft
 import pytest
 import torch
 
-import spread
-import torchrun
 from letheon.adapters import BoundedLoraConfig
 from letheon.errors import InputError
 from letheon.objectives.contract import Objective
@@ -144,17 +141,3 @@ def test_what_cannot_be_balanced_is_refused(objective: Objective, lacks: str) ->
     training = Training(steps=1, batch_size=4, balance=Balance(ratio=1))
     with pytest.raises(InputError, match=lacks):
         loop.check(objective, ROWS, training, tiny_llama(seed=0))
-
-
-@pytest.mark.slow
-def test_two_processes_find_the_factor_of_one(tmp_path: Path) -> None:
-    training = {"balance": {"ratio": 0.5, "every": 3}, "max_grad_norm": None}
-    settings = {"objectives": ["npo"], "training": training | {"parallel": "fsdp2"}}
-    ended = torchrun.run(spread.__file__, tmp_path, json.dumps(settings))
-    assert ended.returncode == 0, ended.stderr
-    found = torch.load(tmp_path / "npo.pt", weights_only=True)
-    wanted = spread.runs(tmp_path, ["npo"], training)["npo"]
-    assert len(norms(wanted["events"])) == 2
-    for mine, other in zip(norms(found["events"]), norms(wanted["events"]), strict=True):
-        assert mine == pytest.approx(other, rel=1e-4)
-    torch.testing.assert_close(found["params"], wanted["params"], atol=1e-5, rtol=0)

@@ -27,12 +27,71 @@ OBJECTIVES = registry.names("letheon.objectives")
 TOLERANCE = {"atol": 1e-5, "rtol": 0.0}
 
 
-def two(folder: Path, objectives: list[str], training: dict[str, Any], **more: Any) -> Any:
-    """Train in two processes; return what ``spread.runs`` would."""
-    settings = json.dumps({"objectives": objectives, "training": training, **more})
-    ended = torchrun.run(spread.__file__, folder, settings)
+# What one start of two processes trains, by the case's name; ``runs`` of spread.py takes it.
+BOTH = ("ddp", "fsdp2")
+FEW = ["kl", "npo"]
+HELD = [
+    {"name": "l2_product", "params": {"weight": 0.1}},
+    {"name": "clip_change", "params": {"limit": 0.05, "of": "absolute"}},
+]
+HELD_BACK: dict[str, Any] = {
+    "objectives": ["npo", "gradient_difference"],
+    "training": {"stabilisers": HELD, "lr": 1e-2, "accumulate": 2},
+    "each": {"gradient_difference": {"forget_lr": 2e-4}},
+}
+BALANCED = {"balance": {"ratio": 0.5, "every": 3}, "max_grad_norm": None}
+PROBED = {"probe_every": 2, "select": {"score": "calls", "direction": "down"}}
+CASES: dict[str, dict[str, Any]] = {
+    **{
+        f"every-{kind}": {
+            "objectives": OBJECTIVES,
+            "training": {"parallel": kind, "accumulate": 2},
+        }
+        for kind in BOTH
+    },
+    **{
+        f"full-{kind}": {"objectives": FEW, "training": {"parallel": kind}, "adapter": False}
+        for kind in BOTH
+    },
+    **{
+        f"recomputed-{kind}": {
+            "objectives": FEW,
+            "training": {"parallel": kind, "accumulate": 2, "gradient_checkpointing": True},
+        }
+        for kind in BOTH
+    },
+    **{
+        f"offloaded-{adapter}": {
+            "objectives": ["npo"],
+            "training": {"offload_optimizer": True},
+            "adapter": adapter,
+        }
+        for adapter in (True, False)
+    },
+    "held-back": HELD_BACK,
+    "balanced": {"objectives": ["npo"], "training": BALANCED | {"parallel": "fsdp2"}},
+    "bf16": {"objectives": ["npo"], "training": {"parallel": "fsdp2"}, "dtype": "bfloat16"},
+    "probed": {"objectives": ["npo"], "training": {"parallel": "fsdp2", **PROBED}, "probe": True},
+}
+
+
+def two(folder: Path, cases: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Train in two processes; return what ``spread.runs`` would, for every case."""
+    ended = torchrun.run(spread.__file__, folder, json.dumps(cases))
     assert ended.returncode == 0, ended.stderr
-    return {name: torch.load(folder / f"{name}.pt", weights_only=True) for name in objectives}
+    return {
+        case: {
+            name: torch.load(folder / case / f"{name}.pt", weights_only=True)
+            for name in settings["objectives"]
+        }
+        for case, settings in cases.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Every case, trained in two processes that are started once."""
+    return two(tmp_path_factory.mktemp("two"), CASES)
 
 
 def of(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -53,63 +112,52 @@ def assert_same(found: Any, wanted: Any) -> None:
 
 
 def test_two_processes_train_what_one_does(tmp_path: Path) -> None:
-    found = two(tmp_path, ["npo"], {"parallel": "ddp"})
+    found = two(tmp_path, {"ddp": {"objectives": ["npo"], "training": {"parallel": "ddp"}}})["ddp"]
     assert_same(found["npo"], spread.runs(tmp_path, ["npo"], {})["npo"])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("parallel", BOTH)
 def test_every_objective_has_the_terms_and_the_adapter_of_one_process(
-    parallel: str, tmp_path: Path
+    parallel: str, trained: Any, tmp_path: Path
 ) -> None:
-    found = two(tmp_path, OBJECTIVES, {"parallel": parallel, "accumulate": 2})
-    wanted = spread.runs(tmp_path, OBJECTIVES, {})
+    found, wanted = trained[f"every-{parallel}"], spread.runs(tmp_path, OBJECTIVES, {})
     for name in OBJECTIVES:
         assert found[name]["sharded"] == (parallel == "fsdp2")
         assert_same(found[name], wanted[name])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("parallel", BOTH)
 def test_full_weights_with_a_reference_are_trained_as_by_one_process(
-    parallel: str, tmp_path: Path
+    parallel: str, trained: Any, tmp_path: Path
 ) -> None:
-    found = two(tmp_path, ["kl", "npo"], {"parallel": parallel}, adapter=False)
-    wanted = spread.runs(tmp_path, ["kl", "npo"], {}, adapter=False)
-    for name in found:
+    found, wanted = trained[f"full-{parallel}"], spread.runs(tmp_path, FEW, {}, adapter=False)
+    for name in FEW:
         torch.testing.assert_close(found[name]["params"], wanted[name]["params"], **TOLERANCE)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
-def test_blocks_are_recomputed_as_one_process_keeps_them(parallel: str, tmp_path: Path) -> None:
-    training = {"parallel": parallel, "accumulate": 2, "gradient_checkpointing": True}
-    found = two(tmp_path, ["kl", "npo"], training)
-    wanted = spread.runs(tmp_path, ["kl", "npo"], {})
-    for name in found:
+@pytest.mark.parametrize("parallel", BOTH)
+def test_blocks_are_recomputed_as_one_process_keeps_them(
+    parallel: str, trained: Any, tmp_path: Path
+) -> None:
+    found, wanted = trained[f"recomputed-{parallel}"], spread.runs(tmp_path, FEW, {})
+    for name in FEW:
         assert_same(found[name], wanted[name])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("adapter", [True, False])
-def test_each_process_offloads_its_own_copies(adapter: bool, tmp_path: Path) -> None:
-    found = two(tmp_path, ["npo"], {"offload_optimizer": True}, adapter=adapter)["npo"]
+def test_each_process_offloads_its_own_copies(adapter: bool, trained: Any, tmp_path: Path) -> None:
+    found = trained[f"offloaded-{adapter}"]["npo"]
     wanted = spread.runs(tmp_path, ["npo"], {}, adapter=adapter)["npo"]
     torch.testing.assert_close(found["params"], wanted["params"], **TOLERANCE)
 
 
-HELD = [
-    {"name": "l2_product", "params": {"weight": 0.1}},
-    {"name": "clip_change", "params": {"limit": 0.05, "of": "absolute"}},
-]
-
-
 @pytest.mark.slow
-def test_stabilisers_and_two_rates_are_those_of_one_process(tmp_path: Path) -> None:
-    training = {"stabilisers": HELD, "lr": 1e-2, "accumulate": 2}
-    each = {"gradient_difference": {"forget_lr": 2e-4}}
-    found = two(tmp_path, ["npo", "gradient_difference"], training, each=each)
-    wanted = spread.runs(tmp_path, ["npo", "gradient_difference"], training, each=each)
+def test_stabilisers_and_two_rates_are_those_of_one_process(trained: Any, tmp_path: Path) -> None:
+    found, wanted = trained["held-back"], spread.runs(tmp_path, **HELD_BACK)
     for name in found:
         mine, other = (of(runs[name]["events"], "step") for runs in (found, wanted))
         for key in ("penalty", "grad_norm"):
@@ -120,18 +168,29 @@ def test_stabilisers_and_two_rates_are_those_of_one_process(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_factors_in_fp32_are_sharded_beside_weights_in_bf16(tmp_path: Path) -> None:
-    found = two(tmp_path, ["npo"], {"parallel": "fsdp2"}, dtype="bfloat16")
-    wanted = spread.runs(tmp_path, ["npo"], {}, dtype="bfloat16")
+def test_the_balance_finds_the_factor_of_one_process(trained: Any, tmp_path: Path) -> None:
+    found = trained["balanced"]["npo"]
+    wanted = spread.runs(tmp_path, ["npo"], BALANCED)["npo"]
+    pairs = list(zip(*(of(x["events"], "balance") for x in (found, wanted)), strict=True))
+    assert len(pairs) == 2
+    for mine, other in pairs:
+        assert mine == pytest.approx(other, rel=1e-4)
+    torch.testing.assert_close(found["params"], wanted["params"], **TOLERANCE)
+
+
+@pytest.mark.slow
+def test_factors_in_fp32_are_sharded_beside_weights_in_bf16(trained: Any, tmp_path: Path) -> None:
+    found, wanted = trained["bf16"], spread.runs(tmp_path, ["npo"], {}, dtype="bfloat16")
     for mine, other in zip(*(of(x["npo"]["events"], "step") for x in (found, wanted)), strict=True):
         assert mine["terms"] == pytest.approx(other["terms"], rel=1e-3)
 
 
 @pytest.mark.slow
-def test_shards_are_measured_as_they_are_after_the_best_are_put_back(tmp_path: Path) -> None:
-    training = {"probe_every": 2, "select": {"score": "calls", "direction": "down"}}
-    found = two(tmp_path, ["npo"], {"parallel": "fsdp2", **training}, probe=True)["npo"]
-    wanted = spread.runs(tmp_path, ["npo"], training, probe=True)["npo"]
+def test_shards_are_measured_as_they_are_after_the_best_are_put_back(
+    trained: Any, tmp_path: Path
+) -> None:
+    found = trained["probed"]["npo"]
+    wanted = spread.runs(tmp_path, ["npo"], PROBED, probe=True)["npo"]
     assert found["kept"] == wanted["kept"] == 2
     assert found["probed"] == pytest.approx(wanted["probed"], abs=1e-4)
     assert wanted["held"] > found["held"] == 0
@@ -141,11 +200,11 @@ def test_shards_are_measured_as_they_are_after_the_best_are_put_back(tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("parallel", BOTH)
 def test_one_process_goes_on_where_two_were_killed(parallel: str, tmp_path: Path) -> None:
     training = {"steps": 4000, "checkpoint_every": 5, "parallel": parallel, "weights_every": 5000}
-    settings = json.dumps({"objectives": ["npo"], "training": training, "log": True})
-    started = torchrun.start(spread.__file__, tmp_path, settings)
+    case = {"objectives": ["npo"], "training": training, "log": True}
+    started = torchrun.start(spread.__file__, tmp_path, json.dumps({".": case}))
     try:
         deadline = time.monotonic() + torchrun.SECONDS
         while len(logged(tmp_path)) < 24:
@@ -174,10 +233,12 @@ def test_one_process_goes_on_where_two_were_killed(parallel: str, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("parallel", BOTH)
 def test_two_processes_go_on_where_one_stopped(parallel: str, tmp_path: Path) -> None:
     spread.runs(tmp_path, ["npo"], {"steps": 4}, log=True)
-    found = two(tmp_path, ["npo"], {"steps": 9, "parallel": parallel}, log=True)["npo"]
+    training = {"steps": 9, "parallel": parallel}
+    case = {"objectives": ["npo"], "training": training, "log": True}
+    found = two(tmp_path, {".": case})["."]["npo"]
     assert of(found["events"], "resume")[0]["step"] == 4
     whole = spread.runs(tmp_path, ["npo"], {"steps": 9})["npo"]
     found["events"] = of(whole["events"], "step")[:4] + of(found["events"], "step")
