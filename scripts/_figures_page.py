@@ -59,9 +59,9 @@ thread; {seconds:.0f} CPU seconds for {runs} runs, those of the target models in
 Lines are medians over populations; tables give the median and, in brackets, the smallest and the
 largest. *Gradient norm* is that of all factors together before clipping; *growth* is the largest
 divided by that of the first five steps (a sine's gradient carries omega, so only growth compares
-across bounds). *||dW||* is over all adapted matrices at the last step; *bound acts* is the share of
-entries whose slope has fallen below half. *Forget probability* and *utility* (a share of the
-target's) are probed at the end, on other wordings than those trained on.
+across bounds). *Size of dW* is its Frobenius norm over all adapted matrices at the last step;
+*bound acts* is the share of entries whose slope has fallen below half. *Forget probability* and
+*utility* (a share of the target's) are probed at the end, on other wordings than those trained on.
 """
 
 
@@ -93,12 +93,18 @@ def write(rows: Sequence[Row], out: Path) -> None:
         text += [f"\n## {title}\n", f"![{title}](figures/{figure}.svg)\n", table(by[figure])]
     activity(out / "figures" / "activity.svg", by)
     text += ["\n## Whether the bound acts\n", "![Bound activity](figures/activity.svg)\n"]
+    above = {
+        f"{name} as above": [
+            run for run in by["difference"][name] if run["seed"] in figures.SENSITIVITY_SEEDS
+        ]
+        for name in ("sine", "LoRA")
+    }
     text += ["\n## Sensitivity, gradient difference\n"]
     text += [
-        f"Populations {', '.join(map(str, figures.SENSITIVITY_SEEDS))}. What is not named is as "
-        "above (sine, omega 100, scale 0.125 for inputs of 64 and 0.0625 for 256, rank 16, weight "
-        "1).\n",
-        table(by["sensitivity"] | {"as above, sine": by["difference"]["sine"]}),
+        f"Population {', '.join(map(str, figures.SENSITIVITY_SEEDS))} alone: hints, without an "
+        "interval. What is not named is as above (sine, omega 100, scale 0.125 for inputs of 64 "
+        "and 0.0625 for 256, rank 16, weight 1).\n",
+        table(by["sensitivity"] | above),
         "\n### Number of steps: the loss terms of the run with weight 1\n",
         steps_table(by["difference"]),
     ]
@@ -117,7 +123,7 @@ def picture(path: Path, runs: Mapping[str, Sequence[Row]], title: str) -> None:
     groups = dict(PANELS) | ({"informed start": FILA} if FILA[1] in runs else {})
     panels = [
         Panel(f"{words}: {name}", lines(runs, members, column), log=True)
-        for column, words in ((NORM, "gradient norm"), (SIZE, "||dW||"))
+        for column, words in ((NORM, "gradient norm"), (SIZE, "size of dW"))
         for name, members in groups.items()
     ]
     label = f"{title}: gradient norm and size of the change by step"
@@ -127,11 +133,8 @@ def picture(path: Path, runs: Mapping[str, Sequence[Row]], title: str) -> None:
 def activity(path: Path, by: Mapping[str, Mapping[str, Sequence[Row]]]) -> None:
     """Draw the share of entries where the bound acts, and the largest entry of the change."""
     panels = [
-        Panel(f"{words}, {name}", lines(by[figure], ("sine", "tanh", *more), column))
-        for column, words, more in (
-            (ACTIVE, "share where the bound acts", ()),
-            (PEAK, "max |dW|", ("LoRA",)),
-        )
+        Panel(f"{words}, {name}", lines(by[figure], PANELS["bounds"], column))
+        for column, words in ((ACTIVE, "share where the bound acts"), (PEAK, "max |dW|"))
         for figure, name in (("ascent", "ascent"), ("difference", "difference"))
     ]
     label = "Share of entries where the bound acts, and largest entry of the change, by step"
@@ -152,7 +155,7 @@ def lines(runs: Mapping[str, Sequence[Row]], names: Sequence[str], column: int) 
 MEASURES: Mapping[str, Callable[[Row], float]] = {
     "largest gradient norm": lambda run: max(point[NORM] for point in run["points"]),
     "growth": lambda run: max(p[NORM] for p in run["points"]) / run["points"][0][NORM],
-    "||dW||": lambda run: run["points"][-1][SIZE],
+    "size of dW": lambda run: run["points"][-1][SIZE],
     "max abs dW": lambda run: run["points"][-1][PEAK],
     "bound acts": lambda run: run["points"][-1][ACTIVE],
     "forget probability": lambda run: run["probes"][-1][1],
