@@ -19,7 +19,7 @@ import pipeline
 from pipeline import UNLEARN, changed
 
 ROOT = Path(__file__).resolve().parents[2]
-DROPPED = '''"""Weighs forget answers by a number of its own (nobody 2026, arXiv 0000.00000)."""
+DROPPED = '''"""Weighs forget answers by a number of its own (Nobody 2026, arXiv 0000.00000)."""
 
 from dataclasses import dataclass
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 import torch
@@ -65,6 +66,12 @@ def test_is_a_frozen_dataclass_that_declares_its_needs(name: str) -> None:
     for field in dataclasses.fields(objective):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(objective, field.name, 0)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "finetune"])
+def test_its_first_line_names_the_paper(name: str) -> None:
+    line = registry.summary("letheon.objectives", name)
+    assert re.search(r"\([A-Z].* \d{4}, arXiv \d{4}\.\d{4,5}\)\.$", line), line
 
 
 @pytest.mark.parametrize("name", NAMES)
