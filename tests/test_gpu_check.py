@@ -178,12 +178,11 @@ def check(out: Path, data: Path, *words: str) -> Ended:
 def few_rows(data: Path, folder: Path) -> Path:
     """Copy of TOFU's files what the reduced run needs, with few control rows: they cost most."""
     rows = {"retain99": 120, "real_authors_perturbed": 6, "world_facts_perturbed": 6}
-    rows |= {"forget10_perturbed": 40, "retain_perturbed": 40}
-    names = ("forget01_perturbed", *rows)
+    rows |= {"forget01_perturbed": 20, "forget10_perturbed": 40, "retain_perturbed": 40}
     folder.mkdir()
-    for name in names:
+    for name, count in rows.items():
         lines = (data / f"{name}.json").read_text(encoding="utf-8").splitlines(keepends=True)
-        text = "".join(lines[: rows.get(name)])
+        text = "".join(lines[:count])
         (folder / f"{name}.json").write_text(text, encoding="utf-8")
     return folder
 
