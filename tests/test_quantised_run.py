@@ -15,6 +15,7 @@ import pipeline
 from letheon import models, parts, recipe, run
 from letheon.errors import ModelError, RecipeError
 from letheon.recipe import ModelSource
+from letheon.recipe._recipe import without_paths
 from pipeline import Letheon, changed
 
 HERE = Path(__file__)
@@ -73,7 +74,7 @@ def test_how_the_base_is_quantised_is_part_of_the_identity(tmp_path: Path) -> No
 
 def test_a_run_made_before_there_was_quantise_keeps_its_identity() -> None:
     plain = recipe.resolve(changed(WITHOUT_GOLD, model={"path": "a"}), where="here")
-    assert '"quantise"' not in json.dumps(recipe._without_paths(plain.model_dump(mode="json")))
+    assert '"quantise"' not in json.dumps(without_paths(plain.model_dump(mode="json")))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import yaml
 import pipeline
 from letheon import recipe
 from letheon.errors import RecipeError
+from letheon.recipe._recipe import without_paths
 from pipeline import GOLD, TARGET, UNLEARN, changed
 
 
@@ -175,5 +176,5 @@ def test_the_rules_on_their_page_are_a_recipes() -> None:
 def test_what_is_not_asked_for_leaves_the_identity_alone() -> None:
     plain = recipe.resolve(UNLEARN, where="here")
     given = UNLEARN | {"training": UNLEARN["training"] | {"patience": None, "balance": None}}
-    assert "balance" not in str(recipe._without_paths(plain.model_dump(mode="json")))
+    assert "balance" not in str(without_paths(plain.model_dump(mode="json")))
     assert recipe.resolve(given, where="here").fingerprint({}) == plain.fingerprint({})
