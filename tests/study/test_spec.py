@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tiny_study import BASE, spec, write
 
-from letheon.errors import InputError
+from letheon.errors import InputError, RecipeError
 from letheon.study import Study, fairness, load
 from letheon.study.jobs import jobs_of
 from letheon.study.spec import recipe_of
@@ -124,6 +124,11 @@ def test_the_studies_of_this_project_are_fair(name: str) -> None:
         rates, plain = method.search["training.lr"], method.set["adapter.bound"] == "identity"
         assert rates.low == pytest.approx(bounded.low * (3.5 if plain else 1), rel=0.03), name
         assert rates.high == pytest.approx(bounded.high * (3.5 if plain else 1), rel=0.03), name
+
+
+def test_an_override_of_neither_study_nor_recipe_names_the_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"Got: trails\. Did you mean trials\?"):
+        load(ROOT / "studies/people.yaml", ["trails=3"])
 
 
 def test_a_rule_has_one_trial() -> None:

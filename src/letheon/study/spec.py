@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from letheon import recipe as recipes
-from letheon.errors import RecipeError
+from letheon.errors import RecipeError, nearest
 from letheon.recipe import Recipe
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -188,7 +188,14 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     path = Path(path)
     raw = recipes.read(path, what="study")
     pairs = [recipes.parse_override(each) for each in overrides]
+    valid = [*_OWN, *Recipe.model_fields]
     for key, value in pairs:
+        if key.partition(".")[0] not in valid:
+            raise RecipeError(
+                f"--set reaches {', '.join(_OWN)} of a study and any key of its base recipe.",
+                got=key,
+                remedy=nearest(key, valid),
+            )
         if key in _OWN:
             recipes.put(raw, key, value)
     spec = _validated(raw, str(path))
