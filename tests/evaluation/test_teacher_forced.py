@@ -76,7 +76,7 @@ def test_how_much_is_in_memory_at_once_changes_nothing(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(torch, "log_softmax", watched)
     for elements, tokens in ((5 * VOCAB + 3, 5), (VOCAB, 1), (1, 1)):
-        monkeypatch.setattr(teacher_forced, "_ELEMENTS", elements)
+        monkeypatch.setattr(teacher_forced, "_ELEMENTS_CPU", elements)
         largest.clear()
         for mine, other in zip(score_answers(model, ROWS, pad_id=1), whole, strict=True):
             for name in ("logp", "match", "mean", "std"):

@@ -49,12 +49,23 @@ ROOT = Path(__file__).resolve().parents[2]
         ({"methods__gd-sine__set": {"adapter.bond": "sine"}}, "Did you mean bound?"),
         ({"select": "gate_gap"}, "training.select goes by the study's score"),
         ({"attacks": ["nope"]}, "attacks names attacks"),
+        ({"attacks": {"relearn": {"step": 9}}}, "Did you mean steps?"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, change: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said.replace("?", r"\?")) as error:
         fairness.check(load(write(tmp_path, spec(**change))))
     assert error.value.exit_code == 2
+
+
+def test_attacks_are_names_or_names_with_settings(tmp_path: Path) -> None:
+    listed, named, strong = (
+        load(write(tmp_path, spec(attacks=found)))
+        for found in (["relearn"], {"relearn": {}}, {"relearn": {"steps": 9}})
+    )
+    assert listed.identity == named.identity != strong.identity
+    assert Study.from_json(strong.to_json()).spec.attacks == {"relearn": {"steps": 9}}
+    assert listed.to_json()["spec"]["attacks"] == ["relearn"]
 
 
 def test_overrides_reach_the_study_and_the_base(tmp_path: Path) -> None:

@@ -173,8 +173,13 @@ def _attack(study: Study, job: Job, out: Path, watch: Watch) -> dict[str, Any]:
         # Only studies that ask for attacks need them.
         import_module("letheon.attack").run(
             run_folder(out, job.method, job.instance),
-            study.spec.attacks,
+            list(study.spec.attacks),
             home=out / "models",
+            overrides=[
+                f"{name}.{key}={json.dumps(value)}"
+                for name, settings in study.spec.attacks.items()
+                for key, value in settings.items()
+            ],
             watch=watch,
         )
     except (DivergedError, MetricError, ModelError) as error:

@@ -20,7 +20,7 @@ def check(study: Study) -> list[str]:
 
     Raises InputError when the gold model that scores was also tuned or stopped with (an oracle),
     when a recipe cannot be made, selects by another score than the study, or lacks a gold model;
-    when an attack is unknown.
+    when an attack or a setting of it is unknown.
     """
     first = next(iter(study.spec.methods))
     recipes = {name: recipe_of(study, name, first) for name in study.instances}
@@ -85,6 +85,7 @@ def _check_attacks(study: Study) -> None:
     if not study.spec.attacks:
         return
     valid = registry.names("letheon.attacks") if find_spec("letheon.attacks") else []
-    for name in study.spec.attacks:
+    for name, settings in study.spec.attacks.items():
         if name not in valid:
             raise InputError("attacks names attacks.", got=name, remedy=nearest(name, valid))
+        registry.make("letheon.attacks", name, settings)

@@ -17,7 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from letheon import recipe as recipes
 from letheon.errors import RecipeError, nearest
@@ -92,6 +100,7 @@ class Spec(_Strict):
 
     ``tune`` and ``score`` are overrides of the base recipe (dotted key: value), one mapping an
     instance. ``select`` is the probe's score that tuning goes by, the smaller the better.
+    ``attacks``: each by name with its settings, or a list of names alone.
     """
 
     name: str = Field(pattern=_NAME)
@@ -101,7 +110,17 @@ class Spec(_Strict):
     trials: int = Field(ge=1)
     select: str = "gate_gap"
     methods: dict[str, Method] = Field(min_length=1)
-    attacks: tuple[str, ...] = ()
+    attacks: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("attacks", mode="before")
+    @classmethod
+    def _named(cls, found: Any) -> Any:
+        return {name: {} for name in found} if isinstance(found, list | tuple) else found
+
+    @field_serializer("attacks")
+    def _names_alone(self, found: dict[str, dict[str, Any]]) -> dict[str, Any] | list[str]:
+        # A study keeps its identity whichever way its file says the same.
+        return found if any(found.values()) else list(found)
 
     @field_validator("tune", "score")
     @classmethod
