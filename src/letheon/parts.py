@@ -30,7 +30,7 @@ _COLUMNS: tuple[Literal["question", "answer", "unit"], ...] = ("question", "answ
 
 def corpus_of(data: DataSource) -> Corpus:
     """Load a benchmark's corpus or the user's own files."""
-    if data.forget is not None and data.retain is not None:
+    if data.forget is not None:
         names = {name: data.columns.get(name, name) for name in _COLUMNS}
         return corpus_from_files(
             forget=data.forget,

@@ -51,7 +51,7 @@ def read_examples(
 def corpus_from_files(
     *,
     forget: str | Path,
-    retain: str | Path,
+    retain: str | Path | None,
     unseen: str | Path | None = None,
     real_authors: str | Path | None = None,
     world_facts: str | Path | None = None,
@@ -84,13 +84,14 @@ def corpus_from_files(
         for role, p in files.items()
         if p is not None
     }
-    _apart(roles["forget"], roles["retain"])
+    retained = roles.get("retain", ())
+    _apart(roles["forget"], retained)
     return Corpus(
         name=name,
         version=_VERSION,
         licence=licence,
         forget=roles["forget"],
-        retain=roles["retain"],
+        retain=retained,
         evaluation=roles,
         eos=eos,
         public=public,

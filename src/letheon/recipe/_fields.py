@@ -80,7 +80,8 @@ class ModelSource(Strict):
 class DataSource(Strict):
     """A ``benchmark`` by name (with its ``params``, from the hub or from the folder ``path``), or
     your own files ``forget`` and ``retain`` (JSONL, JSON or CSV). ``columns`` names the columns
-    that hold ``question``, ``answer`` and ``unit`` where they are called otherwise.
+    that hold ``question``, ``answer`` and ``unit`` where they are called otherwise. In place of
+    ``retain``, ``own_words`` is how many rows the untouched model says itself, to be kept.
     """
 
     benchmark: str | None = None
@@ -88,14 +89,18 @@ class DataSource(Strict):
     path: str | None = None
     forget: str | None = None
     retain: str | None = None
+    own_words: int | None = Field(None, ge=8)
     columns: dict[Literal["question", "answer", "unit"], str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSource:
-        files = self.forget is not None and self.retain is not None
+        if self.retain is not None and self.own_words is not None:
+            raise ValueError("own_words stand in for retain: one of the two")
+        kept = self.retain is not None or self.own_words is not None
+        files = self.forget is not None and kept
         if (self.benchmark is not None) == files:
             raise ValueError("data needs either a benchmark or forget and retain files")
-        other = ("params", "path") if files else ("forget", "retain", "columns")
+        other = ("params", "path") if files else ("forget", "retain", "own_words", "columns")
         if idle := [key for key in other if getattr(self, key)]:
             kind = "forget and retain files" if files else "a benchmark"
             raise ValueError(f"data from {kind} does not use {', '.join(idle)}")
