@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from letheon import own_words, request, run
 from letheon.cli import main
 from letheon.data.example import Example
-from letheon.data.swap import swapped
+from letheon.data.swap import rare_words, said, swapped
 from letheon.errors import DataError, InputError
 
 Rows = list[tuple[str, str]]
@@ -283,3 +283,12 @@ def test_swapped_answers_are_other_rows() -> None:
     assert [row.answer for row in swapped(rows[:2], rows[2:])] == ["y", "y"]
     with pytest.raises(DataError, match="swap_gap"):
         swapped(rows[:2])
+
+
+def test_rare_words_are_what_an_answer_says() -> None:
+    rows = [example(q, a) for q, a in people()]
+    words = rare_words(rows[:3], rows[3:])
+    assert words == [frozenset({"lisbon"}), frozenset({"baker"}), frozenset({"figs"})]
+    assert said(words[1], "Ada Abel works as a nurse.") == 0
+    assert said(words[1], "A baker, a BAKER!") == 1
+    assert said(frozenset(), "anything") == 0

@@ -452,9 +452,8 @@ def _probe(
 ) -> loop.Probe:
     """Return the probe; ``model`` is the one that will forget, before its first step."""
     gold = selection.records("validation") if selection else None
-    asked = asks(recipe.training, "swap_gap")
-    swapped = scorer.swapped_probability(model) if asked else None
-    return scorer.probe(target.records("validation"), gold, recipe.training, swapped=swapped)
+    known = scorer.known(model) if asks(recipe.training, "swap_gap") else None
+    return scorer.probe(target.records("validation"), gold, recipe.training, known=known)
 
 
 def _gate(

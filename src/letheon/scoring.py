@@ -201,20 +201,20 @@ class Scorer:
             "criteria": [asdict(criterion) for criterion in found.criteria],
         }
 
-    def swapped_probability(self, model: Any) -> float:
-        """Return the probability that ``model`` gives forget questions another row's answer.
+    def known(self, model: Any) -> swap.Known:
+        """Return what ``swap_gap`` goes by, of ``model`` before it forgets.
 
-        The geometric mean: what an answer has by its form alone, so that a model which knows
-        nothing of the forget rows gives the true ones about as much. A stand-in for a gold model,
-        and a rough one.
+        The geometric mean probability of another row's answer is what an answer has by its form
+        alone. A stand-in for a gold model, and a rough one.
         """
         model.to(processes.device())
-        rows = swap.swapped(self.corpus.forget, self.corpus.retain)
-        corpus = replace(self.corpus, evaluation={"forget": rows})
+        forget, retain = self.corpus.forget, self.corpus.retain
+        corpus = replace(self.corpus, evaluation={"forget": swap.swapped(forget, retain)})
         prepared = prepare(self.tokenizer, self.template, corpus, paraphrases="validation")
         tokens = self.settings.batch_tokens
         records, _ = evaluate(model, self.tokenizer, prepared, generated=(), batch_tokens=tokens)
-        return float(np.exp(-records["forget"]["nll"].mean()))
+        words = swap.rare_words(forget, retain)[:: _stride("forget", len(forget))]
+        return swap.Known(float(np.exp(-records["forget"]["nll"].mean())), words)
 
     def probe(
         self,
@@ -222,7 +222,7 @@ class Scorer:
         gold: Records | None,
         training: Training,
         *,
-        swapped: float | None = None,
+        known: swap.Known | None = None,
     ) -> Callable[[Any], Mapping[str, float]]:
         """Return a quick scorer on validation paraphrases, for stopping and selecting.
 
@@ -231,8 +231,10 @@ class Scorer:
         also ``forget_quality``, ``gold_distance`` and ``gate_gap``, as far as the data allow. The
         gap is the gold distance, plus what ``utility_ratio`` falls short of the gate's floor, plus
         what the KS distance exceeds the one that the gate's forget quality allows.
-        With ``swapped`` it gives ``swap_gap``: what ``forget_probability`` exceeds that, plus what
-        ``utility_ratio`` falls short. It says when to stop without a gold model, and is no gate.
+        With ``known`` it gives ``swap_gap``: what the probability of a forget row's answer exceeds
+        that of a swapped one, plus the share of its rare words that the model says, both means over
+        rows, plus what ``utility_ratio`` falls short. It says when to stop without a gold model, is
+        our own and no gate.
 
         Raises RecipeError when ``training`` has a rule on a score that it will not give. The
         scorer raises DivergedError for a model whose scores are not finite.
@@ -254,10 +256,10 @@ class Scorer:
         gap = _GAP if "gold_distance" in against else ()
         check_rules(training, [*against, *gap, *_ALONE])
         prepared = prepare(self.tokenizer, self.template, corpus, paraphrases="validation")
-        speaking = [*(("forget",) if against else ()), *SPLITS_KEPT]
+        speaking = [*(("forget",) if against or known else ()), *SPLITS_KEPT]
 
         def probe(model: Any) -> dict[str, float]:
-            records, _ = evaluate(
+            records, texts = evaluate(
                 model,
                 self.tokenizer,
                 prepared,
@@ -272,8 +274,8 @@ class Scorer:
                 "forget_probability": float(per_example(records, "forget").mean()),
             }
             missing = max(0.0, self.settings.utility_floor - scores["utility_ratio"])
-            if swapped is not None:
-                scores["swap_gap"] = max(0.0, scores["forget_probability"] - swapped) + missing
+            if known is not None:
+                scores["swap_gap"] = _left(records, texts, known) + missing
             for name in gap:
                 scores[name] = scores["gold_distance"] + missing + _excess(records, gold)
             return scores
@@ -343,6 +345,13 @@ def _distance(records: Records, gold: Records) -> float:
 def _quality(records: Records, gold: Records) -> float:
     mine, theirs, _ = log_ratios(records, gold)
     return p_value(mine, theirs)
+
+
+def _left(records: Records, texts: Sequence[Texts], known: swap.Known) -> float:
+    likely = np.maximum(0.0, per_example(records, "forget") - known.swapped).mean()
+    told = [text.generation for text in texts if text.split == "forget"]
+    words = [swap.said(own, text) for own, text in zip(known.words, told, strict=True)]
+    return float(likely + np.mean(words))
 
 
 def _excess(records: Records, gold: Records | None) -> float:
