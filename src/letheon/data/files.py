@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from letheon.data.example import Alternates, Corpus, Example, digest
-from letheon.data.rows import Row, read_rows
+from letheon.data.row import Row, shown
+from letheon.data.rows import read_rows
 from letheon.errors import DataError
 
 _VERSION = "1"
@@ -134,7 +135,7 @@ def _alternates(row: Row, answer: str) -> Mapping[str, Alternates]:
     if any(not isinstance(text, str) or not text.strip() for text in perturbed):
         raise DataError(
             "Column 'perturbed_answer' lists texts.",
-            got=f"{perturbed!r:.60} in {row.place}",
+            got=f"{shown(perturbed)} in {row.place}",
             remedy="Write false answers of the same form as the paraphrased one.",
         )
     if paraphrase is None and not perturbed:
@@ -155,7 +156,7 @@ def _facts(row: Row, answer: str) -> tuple[tuple[int, int], ...]:
             case _:
                 raise DataError(
                     "A fact is a part of its answer, or [start, end) positions in it.",
-                    got=f"{fact!r} for {answer!r} in {row.place}",
+                    got=f"{shown(fact)} for {shown(answer)} in {row.place}",
                     remedy="Write the fact as it stands in the answer.",
                 )
     return tuple(sorted(spans))
