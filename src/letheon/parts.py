@@ -9,7 +9,7 @@ import re
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 from peft.utils.error import NoMatchingPeftModuleError
 from pydantic import TypeAdapter, ValidationError
@@ -25,20 +25,11 @@ from letheon.errors import ModelError, RecipeError, nearest
 from letheon.objectives.contract import Objective
 from letheon.recipe import Adapter, Choice, DataSource
 
-_COLUMNS: tuple[Literal["question", "answer", "unit"], ...] = ("question", "answer", "unit")
-
 
 def corpus_of(data: DataSource) -> Corpus:
     """Load a benchmark's corpus or the user's own files."""
     if data.forget is not None and data.retain is not None:
-        names = {name: data.columns.get(name, name) for name in _COLUMNS}
-        return corpus_from_files(
-            forget=data.forget,
-            retain=data.retain,
-            question=names["question"],
-            answer=names["answer"],
-            unit=names["unit"],
-        )
+        return corpus_from_files(forget=data.forget, retain=data.retain, columns=data.columns)
     assert data.benchmark is not None
     load = registry.load("letheon.benchmarks", data.benchmark).load
     params = dict(data.params) | ({"path": data.path} if data.path is not None else {})
@@ -73,7 +64,7 @@ def objective_of(choice: Choice) -> Objective:
 
 def encode(examples: Iterable[Example], template: Template, tokenizer: Any) -> list[Encoded]:
     """Return the token ids of examples with their answers, to train on."""
-    return [template.encode(tokenizer, e.question, e.answer, e.facts) for e in examples]
+    return [template.row(tokenizer, e) for e in examples]
 
 
 def texts_of(corpus: Corpus) -> list[str]:
@@ -81,7 +72,8 @@ def texts_of(corpus: Corpus) -> list[str]:
     seen: dict[str, None] = {}
     every: list[Example] = [*corpus.forgotten, *corpus.forget, *corpus.retain, *corpus.background]
     for example in [*every, *(e for split in corpus.evaluation.values() for e in split)]:
-        seen[f"Question: {example.question}\nAnswer: {example.answer}"] = None
+        asked = f"Question: {example.question}\nAnswer: " if example.question else ""
+        seen[asked + example.answer] = None
     return list(seen)
 
 

@@ -60,7 +60,7 @@ def test_every_column_from_csv(tmp_path: Path) -> None:
 
 def test_only_questions_and_answers(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", {"q": "x", "a": "y"}, {"q": "x", "a": "z", "id": 7})
-    first, second = read_examples(path, question="q", answer="a")
+    first, second = read_examples(path, columns={"question": "q", "answer": "a"})
     assert first == Example("a/0", "a/0", "x", "y")
     assert second == Example("7", "7", "x", "z")
 

@@ -40,7 +40,7 @@ def test_a_folder_of_shards_is_read_in_order(tmp_path: Path) -> None:
     assert texts(f"{tmp_path}:test") == ["z"]
     with pytest.raises(DataError, match=r"several splits.*with test, train.*Write .*:test"):
         read_rows(tmp_path)
-    with pytest.raises(DataError, match="No such split.*:tset.*Did you mean test"):
+    with pytest.raises(DataError, match=r"No such split.*:tset.*Did you mean test"):
         read_rows(f"{tmp_path}:tset")
 
 
@@ -51,7 +51,7 @@ def test_a_config_is_a_folder_inside(tmp_path: Path) -> None:
     assert texts(f"{tmp_path}:small:train") == ["x"]
     with pytest.raises(DataError, match="Did you mean small"):
         read_rows(f"{tmp_path}:smal:train")
-    with pytest.raises(DataError, match="none in .*Valid: small"):
+    with pytest.raises(DataError, match=r"none in .*Valid: small"):
         read_rows(tmp_path)
 
 
@@ -73,7 +73,7 @@ def test_a_saved_data_set_that_is_not_whole(tmp_path: Path) -> None:
     Dataset.from_list(ROWS).save_to_disk(tmp_path / "one")
     for file in (tmp_path / "one").glob("*.arrow"):
         file.write_bytes(b"ARROW1 no more")
-    with pytest.raises(DataError, match="can be loaded.*Save it again"):
+    with pytest.raises(DataError, match=r"can be loaded.*Save it again"):
         read_rows(tmp_path / "one")
 
 
@@ -92,7 +92,7 @@ def test_the_hub_is_asked_for_what_no_path_is(monkeypatch: pytest.MonkeyPatch) -
     assert texts("me/rows") == texts("me/rows:train") == texts("me/rows:small:train") == ["x", "y"]
     assert asked == [("me/rows",), ("me/rows",), ("me/rows", "small")]
     assert read_rows("me/rows")[0].place == "me/rows, row 1"
-    with pytest.raises(DataError, match="Config name is missing.*me/rows:CONFIG:SPLIT"):
+    with pytest.raises(DataError, match=r"Config name is missing.*me/rows:CONFIG:SPLIT"):
         read_rows("me/rows:broken:train")
     # What looks like a file is never asked of the hub.
     for source in ("me/rows.jsonl", "./rows", "rows"):

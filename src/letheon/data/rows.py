@@ -80,7 +80,7 @@ def _parted(source: str) -> tuple[str, str, str]:
             got=repr(source),
             remedy="Write it like data/forget.jsonl or OWNER/NAME:train.",
         )
-    return (place, *(["", ""] + names)[-2:])  # type: ignore[return-value]
+    return place, names[0] if len(names) == 2 else "", names[-1] if names else ""
 
 
 def _file(path: Path) -> Iterable[Row]:

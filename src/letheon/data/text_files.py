@@ -8,7 +8,7 @@ import csv
 import io
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def _separated(text: str, path: Path, delimiter: str) -> Iterator[Row]:
         ) from error
 
 
-def _once(names: list[str] | tuple[()], path: Path) -> None:
+def _once(names: Sequence[str], path: Path) -> None:
     twice = [name for name, n in Counter(name.strip() for name in names).items() if n > 1]
     if twice:
         raise DataError(

@@ -7,6 +7,7 @@ __all__ = [
     "After",
     "Balance",
     "Choice",
+    "Column",
     "DataSource",
     "Evaluation",
     "Gold",
@@ -25,6 +26,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Role = Literal["forget", "retain", "background"]
+Column = Literal["question", "answer", "input", "messages", "text", "unit"]
 
 
 class Strict(BaseModel):
@@ -79,8 +81,9 @@ class ModelSource(Strict):
 
 class DataSource(Strict):
     """A ``benchmark`` by name (with its ``params``, from the hub or from the folder ``path``), or
-    your own files ``forget`` and ``retain`` (JSONL, JSON or CSV). ``columns`` names the columns
-    that hold ``question``, ``answer`` and ``unit`` where they are called otherwise.
+    your own ``forget`` and ``retain``: files, folders or data sets of the hub (docs/data.md).
+    ``columns`` names the columns that hold ``question``, ``answer``, ``messages`` ... where they
+    cannot be found by their names.
     """
 
     benchmark: str | None = None
@@ -88,7 +91,7 @@ class DataSource(Strict):
     path: str | None = None
     forget: str | None = None
     retain: str | None = None
-    columns: dict[Literal["question", "answer", "unit"], str] = Field(default_factory=dict)
+    columns: dict[Column, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSource:
