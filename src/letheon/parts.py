@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["adapt", "corpus_of", "encode", "objective_of", "texts_of"]
+__all__ = ["adapt", "corpus_of", "encode", "longest_piece", "objective_of", "texts_of"]
 
 import inspect
 import re
@@ -29,7 +29,9 @@ from letheon.recipe import Adapter, Choice, DataSource
 def corpus_of(data: DataSource) -> Corpus:
     """Load a benchmark's corpus or the user's own files."""
     if data.forget is not None and data.retain is not None:
-        return corpus_from_files(forget=data.forget, retain=data.retain, columns=data.columns)
+        return corpus_from_files(
+            forget=data.forget, retain=data.retain, unseen=data.unseen, columns=data.columns
+        )
     assert data.benchmark is not None
     load = registry.load("letheon.benchmarks", data.benchmark).load
     params = dict(data.params) | ({"path": data.path} if data.path is not None else {})
@@ -45,6 +47,23 @@ def corpus_of(data: DataSource) -> Corpus:
         params[key] = _typed(params[key], kinds[key], f"data.params.{key}")
     corpus: Corpus = load(**params)
     return corpus
+
+
+def longest_piece(data: DataSource, positions: int | None) -> int | None:
+    """Return the tokens of the longest piece of a row; None where long rows are not split.
+
+    Raises RecipeError when neither the recipe nor the model, with so many ``positions``, says it.
+    """
+    if data.long_rows != "split":
+        return None
+    limits = [n for n in (data.max_tokens, positions) if n is not None]
+    if not limits:
+        raise RecipeError(
+            "Rows are split at the model's context, and this model does not say how long it is.",
+            got="data.long_rows split without data.max_tokens",
+            remedy="Set data.max_tokens, for example to 2048.",
+        )
+    return min(limits)
 
 
 def _typed(value: Any, kind: Any, key: str) -> Any:

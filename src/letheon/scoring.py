@@ -13,6 +13,7 @@ import numpy as np
 from letheon import processes, registry
 from letheon.data.batch import pad_id
 from letheon.data.example import Corpus, Example
+from letheon.data.pieces import fit
 from letheon.data.template import Encoded, Template
 from letheon.errors import DataError, DivergedError, MetricError, RecipeError, nearest
 from letheon.evaluation.generation import generate
@@ -44,12 +45,22 @@ Watch = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores models that share a tokenizer, a template and a corpus."""
+    """Scores models that share a tokenizer, a template and a corpus.
+
+    ``longest``: rows of more tokens are cut into pieces; None leaves them as they are.
+    """
 
     tokenizer: Any
     template: Template
     corpus: Corpus
     settings: Evaluation
+    longest: int | None = None
+
+    def on(self, corpus: Corpus) -> Scorer:
+        """Return the same for another corpus, its long rows cut."""
+        if self.longest is not None:
+            corpus = fit(corpus, self.tokenizer, self.template, limit=self.longest)
+        return replace(self, corpus=corpus)
 
     def records(
         self, model: Any, which: str, watch: Watch, *, spoken: Records | None = None
@@ -108,7 +119,8 @@ class Scorer:
             raise DataError(
                 f"Every question with its answer fits the model's {limit} positions.",
                 got=f"a row of {found['row']} tokens",
-                remedy="Shorten or drop long rows, or use a model with more positions.",
+                remedy="Shorten or drop long rows, set data.long_rows to split, or use a model "
+                "with more positions.",
             )
         if found["prompt"] + self.settings.max_new_tokens > limit:
             raise RecipeError(

@@ -27,12 +27,13 @@ class Alternates:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question with the answer a model is trained to give.
+    """A question with the answer a model is trained to give; a text alone has no question (``""``).
 
     ``unit`` names what examples depend on each other through (a person, an author, a document):
     intervals resample units. ``facts`` are ``[start, end)`` character spans of ``answer`` that
     state something which cannot be guessed from the question. ``alternates`` maps the name of a
     paraphrase set (``"validation"`` for selection, ``"scoring"`` for final scores) to its texts.
+    ``cut``: a piece of an answer that was too long, so no end token follows it.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Example:
     answer: str
     facts: tuple[tuple[int, int], ...] = ()
     alternates: Mapping[str, Alternates] = field(default_factory=dict)
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,9 @@ class Corpus:
 
 
 def digest(examples: Iterable[Example]) -> str:
-    """Return the sha256 of all fields of ``examples``, in order."""
-    return digest_rows(asdict(example) for example in examples)
+    """Return the sha256 of all fields of ``examples``, in order, as they were before any cut."""
+    rows = (asdict(example) for example in examples)
+    return digest_rows({k: v for k, v in row.items() if k != "cut"} for row in rows)
 
 
 def digest_rows(rows: Iterable[Mapping[str, Any]]) -> str:

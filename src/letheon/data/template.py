@@ -76,7 +76,7 @@ class Template:
     def row(self, tokenizer: Any, example: Example, question: str | None = None) -> Encoded:
         """Return ``example`` encoded, asked with its own question or another one."""
         asked = example.question if question is None else question
-        return self.encode(tokenizer, asked, example.answer, example.facts)
+        return self.encode(tokenizer, asked, example.answer, example.facts, ends=not example.cut)
 
     def encode(
         self,
@@ -84,10 +84,13 @@ class Template:
         example_question: str,
         answer: str,
         facts: Iterable[tuple[int, int]] = (),
+        *,
+        ends: bool = True,
     ) -> Encoded:
         """Return the ids of prompt and answer with the answer's tokens marked.
 
-        ``facts`` are ``[start, end)`` character spans of ``answer``. Tokens are found by offsets;
+        ``facts`` are ``[start, end)`` character spans of ``answer``; ``ends``: whether an end token
+        may follow. Tokens are found by offsets;
         with a tokenizer that has none, by the longest common prefix of the ids of a part and of
         the whole.
 
@@ -101,7 +104,7 @@ class Template:
         shifted = [(len(lead) + start, len(lead) + stop) for start, stop in spans]
         body, (whole, *parts) = _tokens(tokenizer, text, [(len(lead), len(text)), *shifted])
         begin = self._begin(tokenizer, example_question)
-        end = self._end(tokenizer) if example_question else []
+        end = self._end(tokenizer) if ends and example_question else []
         first = len(begin) + whole[0]
         _possible(first, whole, lead, answer)
         marked = [len(begin) + i for part in parts for i in range(*part)]

@@ -83,7 +83,9 @@ class DataSource(Strict):
     """A ``benchmark`` by name (with its ``params``, from the hub or from the folder ``path``), or
     your own ``forget`` and ``retain``: files, folders or data sets of the hub (docs/data.md).
     ``columns`` names the columns that hold ``question``, ``answer``, ``messages`` ... where they
-    cannot be found by their names.
+    cannot be found by their names. ``unseen``: rows of the same kind that the model never saw, the
+    controls of membership scores. ``long_rows``: whether rows longer than the model's context are
+    refused, or split into pieces of at most so many tokens, or ``max_tokens`` where that is fewer.
     """
 
     benchmark: str | None = None
@@ -91,17 +93,24 @@ class DataSource(Strict):
     path: str | None = None
     forget: str | None = None
     retain: str | None = None
+    unseen: str | None = None
     columns: dict[Column, str] = Field(default_factory=dict)
+    long_rows: Literal["refuse", "split"] = "refuse"
+    max_tokens: int | None = Field(None, ge=16)
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSource:
         files = self.forget is not None and self.retain is not None
         if (self.benchmark is not None) == files:
             raise ValueError("data needs either a benchmark or forget and retain files")
-        other = ("params", "path") if files else ("forget", "retain", "columns")
+        other = ("params", "path") if files else ("forget", "retain", "unseen", "columns")
         if idle := [key for key in other if getattr(self, key)]:
             kind = "forget and retain files" if files else "a benchmark"
             raise ValueError(f"data from {kind} does not use {', '.join(idle)}")
+        if self.benchmark is not None and self.long_rows == "split":
+            raise ValueError("data.long_rows split is for forget and retain files")
+        if self.max_tokens is not None and self.long_rows != "split":
+            raise ValueError("data.max_tokens goes with data.long_rows split")
         return self
 
 
