@@ -57,7 +57,7 @@ class Corpus:
     where they exist.
     ``eos``: answers end with the end-of-sequence token. ``checksums`` maps file or generator
     names to sha256 digests; with ``version`` they are part of a run's identity. ``public`` texts
-    may be shown in reports.
+    may be shown in reports. ``overlap``: retain rows left out because they are also to forget.
     """
 
     name: str
@@ -71,6 +71,7 @@ class Corpus:
     eos: bool = True
     public: bool = False
     checksums: Mapping[str, str] = field(default_factory=dict)
+    overlap: int = 0
 
 
 def digest(examples: Iterable[Example]) -> str:

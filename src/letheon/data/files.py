@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from letheon.data.columns import Layout, layouts
 from letheon.data.example import Alternates, Corpus, Example, digest
+from letheon.data.overlap import apart, check_unseen
 from letheon.data.row import Row, shown
 from letheon.data.rows import read_rows
 from letheon.data.shapes import turns
@@ -83,8 +84,11 @@ def corpus_from_files(
     with wrong options in ``perturbed_answer``. They are evaluated and, being the model's own
     knowledge already, not trained on.
 
-    Raises :class:`~letheon.errors.DataError` as :func:`read_examples` does, and for a row that is
-    both to forget and to retain.
+    ``unseen`` are rows of the same kind that the model never saw: controls of membership scores.
+    Retain rows that are also to forget are left out, with a warning.
+
+    Raises :class:`~letheon.errors.DataError` as :func:`read_examples` does, when no row is left to
+    retain, and for an unseen row that is trained on.
     """
     files = {
         "forget": forget,
@@ -98,7 +102,10 @@ def corpus_from_files(
         for role, p in files.items()
         if p is not None
     }
-    _apart(roles["forget"], roles["retain"])
+    kept = apart(roles["forget"], roles["retain"])
+    overlap = len(roles["retain"]) - len(kept)
+    roles["retain"] = kept
+    check_unseen(roles.get("unseen", ()), [*roles["forget"], *kept])
     return Corpus(
         name=name,
         version=_VERSION,
@@ -109,6 +116,7 @@ def corpus_from_files(
         eos=eos,
         public=public,
         checksums={role: digest(rows) for role, rows in roles.items()},
+        overlap=overlap,
     )
 
 
@@ -182,14 +190,3 @@ def _facts(row: Row, answer: str) -> tuple[tuple[int, int], ...]:
                     remedy="Write the fact as it stands in the answer.",
                 )
     return tuple(sorted(spans))
-
-
-def _apart(forget: Iterable[Example], retain: Iterable[Example]) -> None:
-    kept = {(row.question, row.answer): row.id for row in retain}
-    for row in forget:
-        if (row.question, row.answer) in kept:
-            raise DataError(
-                "A row is either to forget or to retain.",
-                got=f"{row.id} is also {kept[row.question, row.answer]}",
-                remedy="Drop one of the two.",
-            )
