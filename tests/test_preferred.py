@@ -116,7 +116,7 @@ def test_facts_are_of_the_forget_side_alone(home: Path, tokens: str, tmp_path: P
     loaded = recipe.load(pipeline.write(tmp_path, raw, "case"))
     target = next(home.glob("target-*")) / "merged"
     model = run.models.load(recipe.ModelSource(path=str(target)))
-    scorer = run.scorer_of(loaded, model.tokenizer, corpus_of(loaded.data))
+    scorer = run.scorer_of(loaded, model, corpus_of(loaded.data))
     rows = run.rows_of(loaded, scorer, registry_make("idk_dpo"))
     parts = [sum(map(sum, (row.answer for row in side))) for side in (rows.forget, rows.preferred)]
     assert len(rows.preferred) == len(rows.forget)
@@ -128,7 +128,7 @@ def test_a_refusal_that_outgrows_the_context_is_refused(home: Path, tmp_path: Pa
     place = next(home.glob("target-*")) / "merged"
     loaded = recipe.load(pipeline.write(tmp_path, changed(RAW, objective={"name": "idk"}), "case"))
     found = run.models.load(recipe.ModelSource(path=str(place)))
-    scorer = run.scorer_of(loaded, found.tokenizer, corpus_of(loaded.data))
+    scorer = run.scorer_of(loaded, found, corpus_of(loaded.data))
     rows = run.rows_of(loaded, scorer, registry_make("idk")).preferred
     scorer.check_rows(found.model, rows)
     found.model.config.max_position_embeddings = max(len(row.ids) for row in rows) - 1

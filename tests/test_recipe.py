@@ -82,6 +82,11 @@ def test_recipes_named_inside_are_beside_this_one(tmp_path: Path) -> None:
         ("data.forget=x.jsonl", "benchmark does not use forget"),
         ("data={forget: a.jsonl}", "either a benchmark or forget and retain files"),
         ("data={forget: a.jsonl, retain: b.jsonl, path: c}", "files does not use path"),
+        ("data.unseen=x.jsonl", "benchmark does not use unseen"),
+        ("data.long_rows=split", "split is for forget and retain files"),
+        ("data.long_rows=cut", "'refuse' or 'split'"),
+        ("data={forget: a, retain: b, max_tokens: 99}", "max_tokens goes with data.long_rows"),
+        ("data={forget: a, retain: b, long_rows: split, max_tokens: 1}", "greater than or equal"),
     ],
 )
 def test_a_wrong_override_is_refused_by_name(tmp_path: Path, override: str, words: str) -> None:
@@ -178,3 +183,15 @@ def test_what_is_not_asked_for_leaves_the_identity_alone() -> None:
     given = UNLEARN | {"training": UNLEARN["training"] | {"patience": None, "balance": None}}
     assert "balance" not in str(without_paths(plain.model_dump(mode="json")))
     assert recipe.resolve(given, where="here").fingerprint({}) == plain.fingerprint({})
+
+
+def test_where_rows_are_is_no_part_of_the_identity_but_how_they_are_cut_is() -> None:
+    own = changed(UNLEARN, data={"forget": "a.jsonl", "retain": "b.jsonl"})
+    plain = recipe.resolve(own, where="here").fingerprint({})
+    moved = changed(own, data__forget="/x/a.csv", data__unseen="/x/c.csv")
+    assert recipe.resolve(moved, where="here").fingerprint({}) == plain
+    found = str(without_paths(recipe.resolve(own, where="here").model_dump(mode="json")))
+    assert "long_rows" not in found
+    assert "max_tokens" not in found
+    cut = changed(own, data__long_rows="split")
+    assert recipe.resolve(cut, where="here").fingerprint({}) != plain

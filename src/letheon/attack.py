@@ -28,11 +28,12 @@ from letheon import report as reports
 from letheon.attacks.contract import Attack, Measured, Role, Subject, Task, Workshop
 from letheon.attacks.references import Cache, places, subjects, taught_with
 from letheon.attacks.results import scores
+from letheon.data.pieces import fit
 from letheon.data.template import Template
 from letheon.errors import DataError, FolderError, MetricError, ModelError, RecipeError, nearest
 from letheon.folder import RunFolder
 from letheon.metrics.records import Columns, write
-from letheon.parts import corpus_of
+from letheon.parts import corpus_of, longest_piece
 from letheon.recipe import Recipe
 
 NAMES = registry.names("letheon.attacks")
@@ -192,12 +193,16 @@ def _task(folder: RunFolder, recipe: Recipe, models: Sequence[Subject], watch: W
         )
     workshop = Workshop()
     loaded = workshop.loaded(models[-1])
+    template = Template(recipe.template, eos=corpus.eos)
+    longest = longest_piece(recipe.data, loaded.positions)
+    if longest is not None:
+        corpus = fit(corpus, loaded.tokenizer, template, limit=longest)
     return Task(
         corpus=corpus,
         tokenizer=loaded.tokenizer,
-        template=Template(recipe.template, eos=corpus.eos),
+        template=template,
         evaluation=recipe.evaluation,
-        positions=getattr(loaded.model.config, "max_position_embeddings", None),
+        positions=loaded.positions,
         workshop=workshop,
         watch=watch,
     )

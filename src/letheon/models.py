@@ -52,6 +52,11 @@ class Loaded:
     tokenizer: Any
     checksum: str
 
+    @property
+    def positions(self) -> int | None:
+        """The tokens of the longest text that the model reads; None where nothing limits it."""
+        return getattr(self.model.config, "max_position_embeddings", None)
+
 
 @dataclass(frozen=True)
 class Outline:
@@ -60,6 +65,11 @@ class Outline:
     config: Any
     dtype: torch.dtype
     tokenizer: Any
+
+    @property
+    def positions(self) -> int | None:
+        """As that of the loaded model."""
+        return getattr(self.config, "max_position_embeddings", None)
 
     def build(self) -> Any:
         """Return the model with random weights (with none at all among fake tensors)."""

@@ -35,6 +35,7 @@ def describe(recipe: Recipe, corpus: Corpus, checksum: str) -> dict[str, Any]:
         "processes": {"count": processes.count(), "parallel": recipe.training.parallel},
         "seed": recipe.seed,
         "data": dict(corpus.checksums),
+        "overlap": corpus.overlap,
         "model": checksum,
     }
 

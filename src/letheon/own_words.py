@@ -2,7 +2,7 @@
 
 The template's text before a question is continued by sampling at temperature 1 until the template's
 text between question and answer (or a line's end) shows where the question stops; the model then
-answers its own questions greedily. Rows that come near one to forget are dropped. They hold what
+answers its own questions greedily. Where rows are texts alone it speaks from the start. Rows that come near one to forget are dropped. They hold what
 the model says, right or wrong: a stand-in for retain data, made once and kept in the run's private
 folder. Our reconstruction; self-generated rehearsal is usual in continual learning.
 """
@@ -38,11 +38,11 @@ def made(speak: Speak, forget: Sequence[Example], count: int, seed: int) -> tupl
     """
 
     def rows() -> tuple[Example, ...]:
-        found: dict[str, str] = {}
+        found: dict[tuple[str, str], None] = {}
         for turn in range(_ROUNDS):
             for question, answer in speak(count, seed * _ROUNDS + turn):
-                if question and answer and not _near(question, answer, forget):
-                    found.setdefault(question, answer)
+                if answer and not _near(question, answer, forget):
+                    found[question, answer] = None
             if len(found) >= count:
                 break
         if len(found) < _FEWEST:
@@ -51,7 +51,7 @@ def made(speak: Speak, forget: Sequence[Example], count: int, seed: int) -> tupl
                 got=f"{len(found)} rows in {_ROUNDS * count} tries that are not near a forget row",
                 remedy="Give rows of the same kind to retain: --retain FILE.",
             )
-        chosen = list(found.items())[:count]
+        chosen = list(found)[:count]
         return tuple(Example(f"own/{k}", f"own/{k}", *row) for k, row in enumerate(chosen))
 
     return processes.on_main(rows)
@@ -75,7 +75,7 @@ def write(folder: RunFolder, rows: Sequence[Example]) -> None:
 def _near(question: str, answer: str, forget: Sequence[Example]) -> bool:
     said = f"{question} {answer}"
     return any(
-        question.casefold() == row.question.casefold()
+        (question and question.casefold() == row.question.casefold())
         or answer.casefold() == row.answer.casefold()
         or any(row.answer[start:stop] in answer for start, stop in row.facts)
         or rouge_l(said, f"{row.question} {row.answer}", stem=False).f1 >= _NEAR

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["adapt", "corpus_of", "encode", "objective_of", "texts_of"]
+__all__ = ["adapt", "corpus_of", "encode", "longest_piece", "objective_of", "texts_of"]
 
 import inspect
 import re
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, get_type_hints
 
 from peft.utils.error import NoMatchingPeftModuleError
 from pydantic import TypeAdapter, ValidationError
@@ -25,19 +25,12 @@ from letheon.errors import ModelError, RecipeError, nearest
 from letheon.objectives.contract import Objective
 from letheon.recipe import Adapter, Choice, DataSource
 
-_COLUMNS: tuple[Literal["question", "answer", "unit"], ...] = ("question", "answer", "unit")
-
 
 def corpus_of(data: DataSource) -> Corpus:
     """Load a benchmark's corpus or the user's own files."""
     if data.forget is not None:
-        names = {name: data.columns.get(name, name) for name in _COLUMNS}
         return corpus_from_files(
-            forget=data.forget,
-            retain=data.retain,
-            question=names["question"],
-            answer=names["answer"],
-            unit=names["unit"],
+            forget=data.forget, retain=data.retain, unseen=data.unseen, columns=data.columns
         )
     assert data.benchmark is not None
     load = registry.load("letheon.benchmarks", data.benchmark).load
@@ -54,6 +47,23 @@ def corpus_of(data: DataSource) -> Corpus:
         params[key] = _typed(params[key], kinds[key], f"data.params.{key}")
     corpus: Corpus = load(**params)
     return corpus
+
+
+def longest_piece(data: DataSource, positions: int | None) -> int | None:
+    """Return the tokens of the longest piece of a row; None where long rows are not split.
+
+    Raises RecipeError when neither the recipe nor the model, with so many ``positions``, says it.
+    """
+    if data.long_rows != "split":
+        return None
+    limits = [n for n in (data.max_tokens, positions) if n is not None]
+    if not limits:
+        raise RecipeError(
+            "Rows are split at the model's context, and this model does not say how long it is.",
+            got="data.long_rows split without data.max_tokens",
+            remedy="Set data.max_tokens, for example to 2048.",
+        )
+    return min(limits)
 
 
 def _typed(value: Any, kind: Any, key: str) -> Any:
@@ -73,7 +83,7 @@ def objective_of(choice: Choice) -> Objective:
 
 def encode(examples: Iterable[Example], template: Template, tokenizer: Any) -> list[Encoded]:
     """Return the token ids of examples with their answers, to train on."""
-    return [template.encode(tokenizer, e.question, e.answer, e.facts) for e in examples]
+    return [template.row(tokenizer, e) for e in examples]
 
 
 def texts_of(corpus: Corpus) -> list[str]:
@@ -81,7 +91,8 @@ def texts_of(corpus: Corpus) -> list[str]:
     seen: dict[str, None] = {}
     every: list[Example] = [*corpus.forgotten, *corpus.forget, *corpus.retain, *corpus.background]
     for example in [*every, *(e for split in corpus.evaluation.values() for e in split)]:
-        seen[f"Question: {example.question}\nAnswer: {example.answer}"] = None
+        asked = f"Question: {example.question}\nAnswer: " if example.question else ""
+        seen[asked + example.answer] = None
     return list(seen)
 
 

@@ -170,8 +170,8 @@ def _subject(recipe: Recipe) -> tuple[models.Outline, _Subject]:
     if source.recipe is not None:
         source = run.child_of(source, recipe).model
     outline = models.outline(source, texts_of(corpus))
-    scorer = run.scorer_of(recipe, outline.tokenizer, corpus)
-    prepared = prepare(outline.tokenizer, scorer.template, corpus).values()
+    scorer = run.scorer_of(recipe, outline, corpus)
+    prepared = prepare(outline.tokenizer, scorer.template, scorer.corpus).values()
     evaluated = [row for split in prepared for row in split.rows]
     prompt = max(len(ids) for split in prepared for ids in split.prompts)
     rows = run.rows_of(recipe, scorer, method)

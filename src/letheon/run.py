@@ -42,7 +42,7 @@ from letheon.errors import DataError, MetricError, RecipeError
 from letheon.folder import RunFolder
 from letheon.metrics.records import Records, read
 from letheon.outputs import describe, finish, save, write_records, write_texts
-from letheon.parts import adapt, corpus_of, encode, texts_of
+from letheon.parts import adapt, corpus_of, encode, longest_piece, texts_of
 from letheon.procedures.contract import Procedure, Setting, method_of
 from letheon.recipe import Adapter, ModelSource, Recipe
 from letheon.scoring import Scorer, asks, check_metrics, check_rules, distance_limit
@@ -115,7 +115,7 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     identity = recipe.fingerprint({**corpus.checksums, "model": loaded.checksum})
     if processes.on_main(lambda: folder.finished(identity)):
         return folder
-    scorer = scorer_of(recipe, loaded.tokenizer, corpus)
+    scorer = scorer_of(recipe, loaded, corpus)
     rows = rows_of(recipe, scorer, method)
     method.check(rows, recipe.training, loaded.model)
     scorer.check_lengths(loaded.model)
@@ -171,7 +171,7 @@ def unlearn(
     if processes.on_main(lambda: folder.finished(identity)):
         return folder
     model = start.model(loaded)
-    scorer = scorer_of(recipe, loaded.tokenizer, corpus)
+    scorer = scorer_of(recipe, loaded, corpus)
     if recipe.data.own_words is not None:
         scorer = _with_own_words(recipe, model, scorer, folder)
         corpus = scorer.corpus
@@ -241,7 +241,7 @@ def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
     assert target is not None
     start = _Start.of(recipe, target.source, recall.remembered(sequence.chain(recipe), corpus_of))
     loaded = models.load(start.source)
-    scorer = scorer_of(recipe, loaded.tokenizer, corpus)
+    scorer = scorer_of(recipe, loaded, corpus)
     model = start.model(loaded)
     if recipe.data.own_words is not None:
         scorer = _with_own_words(recipe, model, scorer, None)
@@ -294,7 +294,7 @@ def evaluate(
     identity = _identity(recipe, corpus, loaded.checksum)
     if processes.on_main(lambda: folder.finished(identity)):
         return folder
-    scorer = scorer_of(recipe, loaded.tokenizer, corpus)
+    scorer = scorer_of(recipe, loaded, corpus)
     scorer.check_lengths(loaded.model)
     known = _known(recipe.gold.scoring, recipe, corpus, home, watch)
     gold = known.records("scoring") if known else None
@@ -339,7 +339,7 @@ def validate(recipe: Recipe) -> list[str]:
             start = _Start.of(recipe, source, past)
             if past:
                 loaded = models.load(start.source)
-            scorer = scorer_of(recipe, loaded.tokenizer, corpus)
+            scorer = scorer_of(recipe, loaded, corpus)
             model = start.model(loaded)
             rows = rows_of(recipe, scorer, method)
             method.check(rows, recipe.training, model)
@@ -383,9 +383,7 @@ def _known(
         @cache
         def evaluated(which: str) -> Records:
             loaded = _to_score(source)
-            return scorer_of(recipe, loaded.tokenizer, corpus).records(loaded.model, which, watch)[
-                0
-            ]
+            return scorer_of(recipe, loaded, corpus).records(loaded.model, which, watch)[0]
 
         return _Known(source, evaluated, None)
     child = child_of(source, recipe)
@@ -491,18 +489,19 @@ def _recalled(
     if model is None:
         return {}
     return {
-        each.place: replace(
-            scorer, corpus=replace(scorer.corpus, evaluation={"forget": each.rows})
-        ).records(model, "scoring", watch)[0]
+        each.place: scorer.on(replace(scorer.corpus, evaluation={"forget": each.rows})).records(
+            model, "scoring", watch
+        )[0]
         for each in past
         if each.rows
     }
 
 
-def scorer_of(recipe: Recipe, tokenizer: Any, corpus: Corpus) -> Scorer:
-    """Return what scores the recipe's models, which share ``tokenizer``, on ``corpus``."""
+def scorer_of(recipe: Recipe, loaded: models.Loaded | models.Outline, corpus: Corpus) -> Scorer:
+    """Return what scores the recipe's models, which share tokenizer and context, on ``corpus``."""
     template = Template(recipe.template, eos=corpus.eos)
-    return Scorer(tokenizer, template, corpus, recipe.evaluation)
+    longest = longest_piece(recipe.data, loaded.positions)
+    return Scorer(loaded.tokenizer, template, corpus, recipe.evaluation, longest).on(corpus)
 
 
 def rows_of(recipe: Recipe, scorer: Scorer, method: Procedure) -> loop.Rows:

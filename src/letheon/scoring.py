@@ -14,6 +14,7 @@ from letheon import processes, registry
 from letheon.data import swap
 from letheon.data.batch import pad_id
 from letheon.data.example import Corpus, Example
+from letheon.data.pieces import fit
 from letheon.data.template import Encoded, Template
 from letheon.errors import DataError, DivergedError, MetricError, RecipeError, nearest
 from letheon.evaluation.generation import generate
@@ -45,12 +46,22 @@ Watch = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores models that share a tokenizer, a template and a corpus."""
+    """Scores models that share a tokenizer, a template and a corpus.
+
+    ``longest``: rows of more tokens are cut into pieces; None leaves them as they are.
+    """
 
     tokenizer: Any
     template: Template
     corpus: Corpus
     settings: Evaluation
+    longest: int | None = None
+
+    def on(self, corpus: Corpus) -> Scorer:
+        """Return the same for another corpus, its long rows cut."""
+        if self.longest is not None:
+            corpus = fit(corpus, self.tokenizer, self.template, limit=self.longest)
+        return replace(self, corpus=corpus)
 
     def records(
         self, model: Any, which: str, watch: Watch, *, spoken: Records | None = None
@@ -108,6 +119,8 @@ class Scorer:
         return lambda count, seed: self._asked_itself(model, count, seed)
 
     def _asked_itself(self, model: Any, count: int, seed: int) -> list[tuple[str, str]]:
+        if not any(row.question for row in self.corpus.forget):  # texts alone
+            return [("", text) for text in self._answers(model, [""] * count, seed)]
         opening = self.template.opening_ids(self.tokenizer)
         _, between = self.template.around(self.tokenizer)
         told = [
@@ -131,7 +144,8 @@ class Scorer:
             raise DataError(
                 f"Every question with its answer fits the model's {limit} positions.",
                 got=f"a row of {found['row']} tokens",
-                remedy="Shorten or drop long rows, or use a model with more positions.",
+                remedy="Shorten or drop long rows, set data.long_rows to split, or use a model "
+                "with more positions.",
             )
         if found["prompt"] + self.settings.max_new_tokens > limit:
             raise RecipeError(

@@ -60,7 +60,7 @@ def test_every_column_from_csv(tmp_path: Path) -> None:
 
 def test_only_questions_and_answers(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", {"q": "x", "a": "y"}, {"q": "x", "a": "z", "id": 7})
-    first, second = read_examples(path, question="q", answer="a")
+    first, second = read_examples(path, columns={"question": "q", "answer": "a"})
     assert first == Example("a/0", "a/0", "x", "y")
     assert second == Example("7", "7", "x", "z")
 
@@ -107,7 +107,35 @@ def test_a_corpus_of_files(tmp_path: Path) -> None:
     assert not corpus.eos
 
 
-def test_a_row_cannot_be_both_forgotten_and_retained(tmp_path: Path) -> None:
-    forget = jsonl(tmp_path / "f.jsonl", {"question": "x", "answer": "y"})
-    with pytest.raises(DataError, match="forget/0 is also retain/0"):
+def rows(path: Path, *pairs: tuple[str, str]) -> Path:
+    return jsonl(path, *({"question": q, "answer": a} for q, a in pairs))
+
+
+def test_what_is_to_forget_is_left_out_of_retain(tmp_path: Path) -> None:
+    forget = rows(tmp_path / "f.jsonl", ("Who  is Ada?", "A mathematician."))
+    same = ("who is ada? ", "A\nMathematician.")
+    retain = rows(tmp_path / "r.jsonl", same, ("Who is Ada?", "A poet."), ("x", "y"))
+    with pytest.warns(UserWarning, match="^1 of 3 retain rows are also to forget") as told:
+        corpus = corpus_from_files(forget=forget, retain=retain)
+    assert len(told) == 1
+    assert [row.answer for row in corpus.retain] == ["A poet.", "y"]
+    assert corpus.evaluation["retain"] == corpus.retain
+    assert corpus.overlap == 1
+
+
+def test_something_must_be_left_to_retain(tmp_path: Path) -> None:
+    forget = rows(tmp_path / "f.jsonl", ("x", "y"))
+    with pytest.raises(DataError, match="1 retain rows, all of which are also to forget"):
         corpus_from_files(forget=forget, retain=forget)
+
+
+def test_unseen_rows_are_controls_and_never_trained_on(tmp_path: Path) -> None:
+    forget, retain = (rows(tmp_path / f"{x}.jsonl", (x, "y")) for x in "fr")
+    unseen = rows(tmp_path / "u.jsonl", ("u", "y"))
+    corpus = corpus_from_files(forget=forget, retain=retain, unseen=unseen)
+    assert [row.id for row in corpus.evaluation["unseen"]] == ["unseen/0"]
+    assert "unseen" in corpus.checksums
+    assert corpus.overlap == 0
+    rows(unseen, ("u", "y"), ("R", " y"))
+    with pytest.raises(DataError, match=r"never saw.*unseen/1, which is also retain/0"):
+        corpus_from_files(forget=forget, retain=retain, unseen=unseen)

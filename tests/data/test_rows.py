@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ def write(folder: Path, name: str, text: str) -> Path:
         ("a.json", '{"q": "x\u2028"}\n\n{"q": "y"}', "a.json, line 3"),
         ("a.json", ' [{"q": "x\u2028"}, {"q": "y"}]', "a.json, item 2"),
         ("a.csv", '\ufeffq\n"x\u2028"\ny\n', "a.csv, line 3"),
+        ("a.CSV", 'q ;a\n"x\u2028";"1,2"\ny;2\n', "a.CSV, line 3"),
+        ("a.tsv", 'q\ta,b\n"x\u2028"\t1\ny\t2\n', "a.tsv, line 3"),
     ],
 )
 def test_formats(tmp_path: Path, name: str, text: str, place: str) -> None:
@@ -41,7 +44,9 @@ def test_formats(tmp_path: Path, name: str, text: str, place: str) -> None:
         ("a.csv", "q,a\nx,y\nx\n", r"a\.csv, line 3"),
         ("a.csv", "q,a\nx,y,z\n", r"a\.csv, line 2"),
         ("a.csv", 'q\n"x', r"a\.csv, line 1: unexpected end"),
-        ("a.txt", "q", r"endings \.csv, \.json, \.jsonl"),
+        ("a.txt", "q", r"endings \.csv, \.json, \.jsonl, \.parquet, \.tsv"),
+        ("a.csv", "q,a, q\nx,y,z\n", "'q' twice"),
+        ("a.parquet", "q,a\n", "whole Parquet file"),
     ],
 )
 def test_broken_files_name_the_place(tmp_path: Path, name: str, text: str, words: str) -> None:
@@ -59,8 +64,18 @@ def test_a_missing_file_gets_the_nearest(tmp_path: Path) -> None:
 
 def test_other_encodings_are_errors(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("q\né".encode("latin-1"))
-    with pytest.raises(DataError, match="UTF-8"):
+    with pytest.raises(DataError, match=r"UTF-8\. Got: a\.csv, line 2: the byte 0xe9.*Save it as"):
         read_rows(tmp_path / "a.csv")
+    for encoding in ("utf-16", "utf-32"):
+        (tmp_path / "a.csv").write_bytes("q\né".encode(encoding))
+        with pytest.raises(DataError, match=f"a.csv in {encoding.upper()}"):
+            read_rows(tmp_path / "a.csv")
+
+
+def test_a_cell_may_hold_a_document(tmp_path: Path) -> None:
+    (row,) = read_rows(write(tmp_path, "a.csv", "q\n" + "x" * 200_000))
+    assert len(row.text("q")) == 200_000
+    assert csv.field_size_limit() < 200_000
 
 
 def test_columns(tmp_path: Path) -> None:

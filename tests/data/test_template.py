@@ -3,11 +3,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from letheon.data.template import Template
-from letheon.data.tokenizer import END, train_bpe
+from letheon.data.tokenizer import END, PAD, train_bpe
 from letheon.errors import DataError, ModelError, RecipeError
 
 CHAT = (
@@ -64,8 +64,8 @@ def test_a_tokenizer_without_offsets_marks_the_same_text(letters: Any) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.text(st.characters(max_codepoint=0x24F, exclude_categories=["Cc", "Cs"]), min_size=1))
 def test_offsets_agree_with_counting_characters(answer: str) -> None:
-    if not answer.strip():
-        return
+    # What spells a special token is one token.
+    assume(answer.strip() and END not in answer and PAD not in answer)
     plain = train_bpe([], vocab_size=258)
     row = Template(eos=False).encode(plain, "q", answer, [(0, 1)])
     # A vocabulary of bytes: tokens can be counted by hand.
@@ -126,7 +126,30 @@ def test_no_end_token_is_an_error_only_where_one_is_needed() -> None:
 
 def test_an_answer_nothing_precedes_is_an_error(bpe: Any) -> None:
     with pytest.raises(DataError, match="needs a token before"):
-        Template("{question}").encode(bpe, "", ANSWER)
+        Template("{question}").encode(bpe, " ", ANSWER)
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_text_alone_is_all_answer_and_begins_after_a_token(begins: bool) -> None:
+    tokenizer = train_bpe([], vocab_size=258)
+    if begins:
+        tokenizer.bos_token = "!"
+    tokenizer.chat_template = CHAT
+    for template in (Template(), Template("plain"), Template("Q: {question}")):
+        row = template.encode(tokenizer, "", "Ada.", [(0, 3)])
+        # A vocabulary of bytes; nothing ends a text, and an end token begins it without another.
+        start = tokenizer.convert_tokens_to_ids("!") if begins else tokenizer.eos_token_id
+        assert row.ids == [start, *tokenizer("Ada.")["input_ids"]]
+        assert row.answer == [False, True, True, True, True]
+        assert row.facts == [False, True, True, True, False]
+        assert template.prompt_ids(tokenizer, "") == [start]
+
+
+def test_a_text_alone_needs_a_token_to_begin_with() -> None:
+    tokenizer = train_bpe([], vocab_size=258)
+    tokenizer.eos_token = None
+    with pytest.raises(ModelError, match="which has neither"):
+        Template(eos=False).encode(tokenizer, "", "Ada.")
 
 
 def test_a_begin_token_the_tokenizer_adds_comes_first() -> None:

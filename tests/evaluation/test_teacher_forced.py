@@ -54,6 +54,17 @@ def test_every_statistic_is_that_of_the_slow_computation() -> None:
             np.testing.assert_allclose(getattr(scores, name), values, atol=1e-5, err_msg=name)
 
 
+def test_a_text_alone_is_scored_from_its_first_token() -> None:
+    tokenizer = train_bpe([], vocab_size=258)
+    row = Template().encode(tokenizer, "", "aab")
+    # The vocabulary of the tiny model is smaller: its ids, shifted into it, one a byte.
+    row = Encoded([i % VOCAB for i in row.ids], row.answer, row.facts)
+    model = tiny_llama(seed=1).eval()
+    (scores,) = score_answers(model, [row], pad_id=1)
+    assert len(scores.logp) == 3
+    np.testing.assert_allclose(scores.logp, obvious(model, row)["logp"], atol=1e-5)
+
+
 def test_batching_changes_nothing() -> None:
     model = tiny_llama(seed=1)
     alone = [score_answers(model, [row], pad_id=1)[0] for row in ROWS]

@@ -34,7 +34,7 @@ LEAK_RECALL = 0.9
 def encoded(task: Task, questions: Sequence[str]) -> list[Encoded]:
     """Encode the forget answers, each to the question in its place."""
     return [
-        task.template.encode(task.tokenizer, question, e.answer, e.facts)
+        task.template.row(task.tokenizer, e, question)
         for question, e in zip(questions, task.forget, strict=True)
     ]
 

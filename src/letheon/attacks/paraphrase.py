@@ -126,7 +126,7 @@ def _row(task: Task, example: Example, other: Alternates) -> Encoded:
     if facts and all(fact in other.answer for fact in facts):
         spans = [(other.answer.index(f), other.answer.index(f) + len(f)) for f in facts]
         return task.template.encode(task.tokenizer, question, other.answer, spans)
-    return task.template.encode(task.tokenizer, question, example.answer, example.facts)
+    return task.template.row(task.tokenizer, example, question)
 
 
 ATTACK = Paraphrase

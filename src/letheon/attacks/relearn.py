@@ -151,9 +151,7 @@ class Relearn(Attack):
             found.append(probabilities(model, task, asked))
             return {"relearned": float(found[-1].mean())}
 
-        texts = [
-            task.template.encode(task.tokenizer, e.question, e.answer, e.facts) for e in examples
-        ]
+        texts = [task.template.row(task.tokenizer, e) for e in examples]
         try:
             loop.run(
                 model,

@@ -21,7 +21,8 @@ from typing import Any
 
 from letheon.data.example import Corpus, Example, digest_rows
 from letheon.data.files import one_paraphrase
-from letheon.data.rows import Row, read_rows
+from letheon.data.row import Row
+from letheon.data.rows import read_rows
 from letheon.errors import DataError, nearest
 
 VERSION = "1"

@@ -27,12 +27,13 @@ class Alternates:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question with the answer a model is trained to give.
+    """A question with the answer a model is trained to give; a text alone has no question (``""``).
 
     ``unit`` names what examples depend on each other through (a person, an author, a document):
     intervals resample units. ``facts`` are ``[start, end)`` character spans of ``answer`` that
     state something which cannot be guessed from the question. ``alternates`` maps the name of a
     paraphrase set (``"validation"`` for selection, ``"scoring"`` for final scores) to its texts.
+    ``cut``: a piece of an answer that was too long, so no end token follows it.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Example:
     answer: str
     facts: tuple[tuple[int, int], ...] = ()
     alternates: Mapping[str, Alternates] = field(default_factory=dict)
+    cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Corpus:
     where they exist.
     ``eos``: answers end with the end-of-sequence token. ``checksums`` maps file or generator
     names to sha256 digests; with ``version`` they are part of a run's identity. ``public`` texts
-    may be shown in reports.
+    may be shown in reports. ``overlap``: retain rows left out because they are also to forget.
     """
 
     name: str
@@ -69,11 +71,13 @@ class Corpus:
     eos: bool = True
     public: bool = False
     checksums: Mapping[str, str] = field(default_factory=dict)
+    overlap: int = 0
 
 
 def digest(examples: Iterable[Example]) -> str:
-    """Return the sha256 of all fields of ``examples``, in order."""
-    return digest_rows(asdict(example) for example in examples)
+    """Return the sha256 of all fields of ``examples``, in order, as they were before any cut."""
+    rows = (asdict(example) for example in examples)
+    return digest_rows({k: v for k, v in row.items() if k != "cut"} for row in rows)
 
 
 def digest_rows(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -1,50 +1,67 @@
-"""Own data: files of questions and answers -> examples and a corpus."""
+"""Own data: files and data sets -> examples and a corpus."""
 
 from __future__ import annotations
 
 __all__ = ["corpus_from_files", "one_paraphrase", "read_examples"]
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
+from letheon.data.columns import Layout, layouts
 from letheon.data.example import Alternates, Corpus, Example, digest
-from letheon.data.rows import Row, read_rows
+from letheon.data.overlap import apart, check_unseen
+from letheon.data.row import Row, shown
+from letheon.data.rows import read_rows
+from letheon.data.shapes import turns
 from letheon.errors import DataError
+from letheon.recipe import Column
 
 _VERSION = "1"
+_OF_ONE_ANSWER = (
+    "fact",
+    "facts",
+    "paraphrased_question",
+    "paraphrased_answer",
+    "perturbed_answer",
+)
 
 
 def read_examples(
-    path: str | Path,
+    source: str | Path,
     *,
-    question: str = "question",
-    answer: str = "answer",
-    unit: str = "unit",
+    columns: Mapping[Column, str] = MappingProxyType({}),
     prefix: str | None = None,
 ) -> list[Example]:
-    """Read examples from JSON lines, a JSON list or CSV; the arguments name columns.
+    """Read examples from any source that :func:`~letheon.data.rows.read_rows` reads.
+
+    ``columns`` names columns by role; the others are found by
+    :data:`~letheon.data.columns.SYNONYMS`. A row is a question with its answer, a chat (an example
+    for each assistant message, see :func:`~letheon.data.shapes.turns`) or a text alone, whose
+    example has an empty question.
 
     Optional columns: ``id`` (else ``prefix``, by default the file's stem, and the row's number
     from 0), ``unit`` (else each row is its own), ``paraphrased_question``,
     ``paraphrased_answer``, ``perturbed_answer`` (a list of false answers) and ``fact`` or ``facts``
     (parts of the answer, or ``[start, end)`` positions in it). In CSV, lists are written as JSON.
 
-    Raises :class:`~letheon.errors.DataError` for a file that is missing, empty or malformed, a
-    missing column, an empty answer, a fact that is not in its answer, or an id that comes twice.
+    Raises :class:`~letheon.errors.DataError` for a source that is missing, empty or malformed, a
+    column that is missing or ambiguous, an empty answer, a fact that is not in its answer, or an id
+    that comes twice.
     """
-    stem = Path(path).stem if prefix is None else prefix
+    stem = Path(source).stem if prefix is None else prefix
     seen: dict[str, str] = {}
     examples = []
-    for i, row in enumerate(read_rows(path)):
-        example = _example(row, f"{stem}/{i}", question, answer, unit)
-        if example.id in seen:
-            raise DataError(
-                "An id names one row.",
-                got=f"{example.id!r} in {seen[example.id]} and {row.place}",
-                remedy="Rename one of them or leave the ids out.",
-            )
-        seen[example.id] = row.place
-        examples.append(example)
+    for i, (row, layout) in enumerate(layouts(read_rows(source), columns)):
+        for example in _examples(row, layout, f"{stem}/{i}"):
+            if example.id in seen:
+                raise DataError(
+                    "An id names one row.",
+                    got=f"{shown(example.id)} in {seen[example.id]} and {row.place}",
+                    remedy="Rename one of them or leave the ids out.",
+                )
+            seen[example.id] = row.place
+            examples.append(example)
     return examples
 
 
@@ -59,9 +76,7 @@ def corpus_from_files(
     licence: str = "unknown",
     public: bool = False,
     eos: bool = True,
-    question: str = "question",
-    answer: str = "answer",
-    unit: str = "unit",
+    columns: Mapping[Column, str] = MappingProxyType({}),
 ) -> Corpus:
     """Make a corpus of one file a role; what is trained on is evaluated too.
 
@@ -69,8 +84,11 @@ def corpus_from_files(
     with wrong options in ``perturbed_answer``. They are evaluated and, being the model's own
     knowledge already, not trained on.
 
-    Raises :class:`~letheon.errors.DataError` as :func:`read_examples` does, and for a row that is
-    both to forget and to retain.
+    ``unseen`` are rows of the same kind that the model never saw: controls of membership scores.
+    Retain rows that are also to forget are left out, with a warning.
+
+    Raises :class:`~letheon.errors.DataError` as :func:`read_examples` does, when no row is left to
+    retain, and for an unseen row that is trained on.
     """
     files = {
         "forget": forget,
@@ -80,22 +98,27 @@ def corpus_from_files(
         "unseen": unseen,
     }
     roles = {
-        role: tuple(read_examples(p, question=question, answer=answer, unit=unit, prefix=role))
+        role: tuple(read_examples(p, columns=columns, prefix=role))
         for role, p in files.items()
         if p is not None
     }
     retained = roles.get("retain", ())
-    _apart(roles["forget"], retained)
+    if retain is not None:
+        roles["retain"] = apart(roles["forget"], retained)
+    kept = roles.get("retain", ())
+    overlap = len(retained) - len(kept)
+    check_unseen(roles.get("unseen", ()), [*roles["forget"], *kept])
     return Corpus(
         name=name,
         version=_VERSION,
         licence=licence,
         forget=roles["forget"],
-        retain=retained,
+        retain=kept,
         evaluation=roles,
         eos=eos,
         public=public,
         checksums={role: digest(rows) for role, rows in roles.items()},
+        overlap=overlap,
     )
 
 
@@ -111,17 +134,26 @@ def one_paraphrase(
     return {"validation": Alternates(answer, scoring.perturbed, question), "scoring": scoring}
 
 
-def _example(row: Row, default_id: str, question: str, answer: str, unit: str) -> Example:
-    said = row.text(answer)
+def _examples(row: Row, layout: Layout, default_id: str) -> Iterator[Example]:
     id_ = _label(row, "id") or default_id
-    return Example(
-        id=id_,
-        unit=_label(row, unit) or id_,
-        question=row.text(question),
-        answer=said,
-        facts=_facts(row, said),
-        alternates=_alternates(row, said),
-    )
+    unit = (_label(row, layout.unit) if layout.unit else None) or id_
+    found = turns(row, layout)
+    about = [name for name in _OF_ONE_ANSWER if row.values.get(name) not in (None, "", [])]
+    if len(found) > 1 and about:
+        raise DataError(
+            "Facts and paraphrases belong to one answer.",
+            got=f"{', '.join(about)} in {row.place}, a chat with {len(found)} answers",
+            remedy="Leave them out, or make each answer a row of its own.",
+        )
+    for i, turn in enumerate(found):
+        yield Example(
+            id=f"{id_}/{i}" if len(found) > 1 else id_,
+            unit=unit,
+            question=turn.question,
+            answer=turn.answer,
+            facts=_facts(row, turn.answer),
+            alternates=_alternates(row, turn.answer),
+        )
 
 
 def _label(row: Row, column: str) -> str | None:
@@ -135,7 +167,7 @@ def _alternates(row: Row, answer: str) -> Mapping[str, Alternates]:
     if any(not isinstance(text, str) or not text.strip() for text in perturbed):
         raise DataError(
             "Column 'perturbed_answer' lists texts.",
-            got=f"{perturbed!r:.60} in {row.place}",
+            got=f"{shown(perturbed)} in {row.place}",
             remedy="Write false answers of the same form as the paraphrased one.",
         )
     if paraphrase is None and not perturbed:
@@ -156,18 +188,7 @@ def _facts(row: Row, answer: str) -> tuple[tuple[int, int], ...]:
             case _:
                 raise DataError(
                     "A fact is a part of its answer, or [start, end) positions in it.",
-                    got=f"{fact!r} for {answer!r} in {row.place}",
+                    got=f"{shown(fact)} for {shown(answer)} in {row.place}",
                     remedy="Write the fact as it stands in the answer.",
                 )
     return tuple(sorted(spans))
-
-
-def _apart(forget: Iterable[Example], retain: Iterable[Example]) -> None:
-    kept = {(row.question, row.answer): row.id for row in retain}
-    for row in forget:
-        if (row.question, row.answer) in kept:
-            raise DataError(
-                "A row is either to forget or to retain.",
-                got=f"{row.id} is also {kept[row.question, row.answer]}",
-                remedy="Drop one of the two.",
-            )

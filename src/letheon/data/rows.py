@@ -1,159 +1,125 @@
-"""Rows of JSON lines, JSON lists and CSV files, each with its place for error messages."""
+"""Where rows come from: one file, a folder of files, a saved data set, or the hub.
+
+A source is written ``PLACE``, ``PLACE:SPLIT`` or ``PLACE:CONFIG:SPLIT``: the last two for folders
+and for data sets of the hub (``OWNER/NAME``).
+"""
 
 from __future__ import annotations
 
-__all__ = ["Row", "read_rows"]
+__all__ = ["read_rows"]
 
-import csv
-import io
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
+from letheon.data.row import Row
+from letheon.data.tables import hub_rows, is_saved, one_split, parquet_rows, saved_rows
+from letheon.data.text_files import csv_rows, json_rows, tsv_rows
 from letheon.errors import DataError, nearest
 
-_ENDINGS = (".csv", ".json", ".jsonl")
+_READERS: Mapping[str, Callable[[Path], Iterable[Row]]] = {
+    ".csv": csv_rows,
+    ".json": json_rows,
+    ".jsonl": json_rows,
+    ".parquet": parquet_rows,
+    ".tsv": tsv_rows,
+}
+
+_HUB = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_SHARD = re.compile(r"-\d+-of-\d+$")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row: its values by column, and where it stands (``"people.jsonl, line 3"``)."""
+def read_rows(source: str | Path) -> list[Row]:
+    """Read all rows of a source.
 
-    values: Mapping[str, Any]
-    place: str
+    A file is ``.jsonl``, ``.json`` (a list, or lines), ``.csv`` or ``.tsv`` with a header, or
+    ``.parquet``. A folder is one that ``datasets`` wrote with ``save_to_disk``, or holds files of
+    these kinds: a split is named as they are, without ``-00000-of-00001``, and a config is a folder
+    inside. Anything else that reads ``OWNER/NAME`` is a data set of the hub.
 
-    def text(self, column: str) -> str:
-        """Return a column's text.
-
-        Raises :class:`~letheon.errors.DataError` when the column is missing, is not text or has no
-        text in it.
-        """
-        if column not in self.values:
-            raise DataError(
-                f"A row needs the column {column!r}.",
-                got=f"{self.place} has {', '.join(map(str, self.values)) or 'no column'}",
-                remedy=f"Add it or name another column. {nearest(column, map(str, self.values))}",
-            )
-        value = self.values[column]
-        if not isinstance(value, str):
-            raise DataError(
-                f"Column {column!r} holds text.",
-                got=f"{value!r} in {self.place}",
-                remedy="Quote it.",
-            )
-        if not value.strip():
-            raise DataError(
-                f"Column {column!r} must not be empty.",
-                got=f"{value!r} in {self.place}",
-                remedy="Fill it in or drop the row.",
-            )
-        return value
-
-    def optional(self, column: str) -> str | None:
-        """Return a column's text, ``None`` when the column is missing, null or empty."""
-        return None if self.values.get(column) in (None, "") else self.text(column)
-
-    def listed(self, column: str) -> list[Any]:
-        """Return a column's list; a lone text is a list of one, a missing column an empty list.
-
-        In CSV files a list is written as JSON.
-        """
-        value = self.values.get(column)
-        if value in (None, ""):
-            return []
-        if isinstance(value, str) and value.lstrip().startswith("["):
-            value = _json(value, self.place)
-        return value if isinstance(value, list) else [value]
-
-
-def read_rows(path: str | Path) -> list[Row]:
-    """Read a file of rows: ``.jsonl``, ``.json`` (a list, or lines) or ``.csv`` with a header.
-
-    Raises :class:`~letheon.errors.DataError` for a file that is missing, empty or malformed, with
-    the line.
+    Raises :class:`~letheon.errors.DataError` for a source that is missing, empty, not readable or
+    malformed, with the line where there is one, and for a split that is not there or not named.
     """
-    path = Path(path)
-    if path.suffix not in _ENDINGS:
+    try:
+        rows = list(_rows(source))
+    except OSError as error:
         raise DataError(
-            "A data file is JSON lines, a JSON list or CSV.",
-            got=path.name,
-            remedy=f"Give it one of the endings {', '.join(_ENDINGS)}.",
-        )
-    text = _text(path)
-    rows = list(_csv(text, path) if path.suffix == ".csv" else _json_rows(text, path))
+            "A data source can be read.",
+            got=f"{source}: {error.strerror or error}",
+            remedy="Check the path and who may read it.",
+        ) from error
     if not rows:
-        raise DataError("A data file has rows.", got=f"{path} has none", remedy="Add rows to it.")
+        raise DataError("A data file has rows.", got=f"{source} has none", remedy="Add rows to it.")
     return rows
 
 
-def _text(path: Path) -> str:
-    if not path.is_file():
-        there = [file.name for file in path.parent.glob("*") if file.suffix in _ENDINGS]
+def _rows(source: str | Path) -> Iterable[Row]:
+    if Path(source).is_file():
+        return _file(Path(source))
+    place, config, split = (str(source), "", "") if Path(source).exists() else _parted(str(source))
+    path = Path(place)
+    if path.is_dir():
+        return saved_rows(path, config, split) if is_saved(path) else _folder(path, config, split)
+    if path.is_file():
         raise DataError(
-            "A data file must be there.",
-            got=f"no file {path}",
-            remedy=nearest(path.name, there) if there else "Check the path.",
+            "A split is named of a folder or a hub data set, not of a file.",
+            got=str(source),
+            remedy=f"Write {place}, without what follows.",
         )
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
+    if _HUB.fullmatch(place) and path.suffix not in _READERS and not path.parent.is_dir():
+        return hub_rows(place, config, split)
+    raise _missing(path)
+
+
+def _parted(source: str) -> tuple[str, str, str]:
+    """Return place, config and split; what is not named is empty."""
+    place, *names = source.split(":")
+    if not place or len(names) > 2 or not all(names):
         raise DataError(
-            "A data file is UTF-8.", got=f"{path}: {error.reason}", remedy="Save it as UTF-8."
-        ) from error
+            "A data source is PLACE, PLACE:SPLIT or PLACE:CONFIG:SPLIT.",
+            got=repr(source),
+            remedy="Write it like data/forget.jsonl or OWNER/NAME:train.",
+        )
+    return place, names[0] if len(names) == 2 else "", names[-1] if names else ""
 
 
-def _json_rows(text: str, path: Path) -> Iterator[Row]:
-    if text.lstrip().startswith("["):
-        found = [(f"item {i}", value) for i, value in enumerate(_json(text, path.name), start=1)]
-    else:
-        # Only a line feed ends a row: texts may hold the other line separators of Unicode.
-        lines = enumerate(text.split("\n"), start=1)
-        found = [
-            (f"line {i}", _json(line, f"{path.name}, line {i}"))
-            for i, line in lines
-            if line.strip()
-        ]
-    for where, value in found:
-        place = f"{path.name}, {where}"
-        if not isinstance(value, dict):
-            raise DataError(
-                "A row is a JSON object.",
-                got=f"{value!r:.60} in {place}",
-                remedy='Write it like {"question": "...", "answer": "..."}.',
-            )
-        yield Row(value, place)
-
-
-def _json(text: str, place: str) -> Any:
-    try:
-        value = json.loads(text)
-        if "\\ud" in text.lower():
-            # Half of a surrogate pair is no character: no tokenizer and no checksum can take it.
-            json.dumps(value, ensure_ascii=False).encode()
-        return value
-    except (ValueError, RecursionError) as error:
+def _file(path: Path) -> Iterable[Row]:
+    if path.suffix.lower() not in _READERS:
         raise DataError(
-            "A row is JSON.", got=f"{place}: {error}", remedy="Mend this line of the file."
-        ) from error
+            "A data file is JSON lines, a JSON list, CSV, TSV or Parquet.",
+            got=path.name,
+            remedy=f"Save it as one of these, with one of the endings {', '.join(_READERS)}.",
+        )
+    return _READERS[path.suffix.lower()](path)
 
 
-def _csv(text: str, path: Path) -> Iterator[Row]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        for values in reader:
-            place = f"{path.name}, line {reader.line_num}"
-            if None in values or None in values.values():
-                raise DataError(
-                    "A CSV row has as many cells as the header.",
-                    got=place,
-                    remedy="Quote cells that hold commas or line breaks.",
-                )
-            yield Row(values, place)
-    except csv.Error as error:
+def _folder(path: Path, config: str, split: str) -> Iterable[Row]:
+    """Return the rows of a folder's files of one split, in the order of the files' names."""
+    inside = [path / config, path / "data" / config] if config else [path, path / "data"]
+    files = next((found for folder in inside if (found := _data_files(folder))), [])
+    if not files:
+        folders = [each.name for each in path.iterdir() if each.is_dir()]
         raise DataError(
-            "A data file is CSV with a header.",
-            got=f"{path.name}, line {reader.line_num}: {error}",
-            remedy="Mend this line of the file.",
-        ) from error
+            "A folder of data holds files of a kind that can be read.",
+            got=f"none in {inside[0]}",
+            remedy=nearest(config, folders) if folders else f"Add some: {', '.join(_READERS)}.",
+        )
+    splits: dict[str, list[Path]] = {}
+    for file in files:
+        splits.setdefault(_SHARD.sub("", file.stem), []).append(file)
+    return [row for file in splits[one_split(path, splits, split)] for row in _file(file)]
+
+
+def _data_files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.glob("*") if file.suffix.lower() in _READERS)
+
+
+def _missing(path: Path) -> DataError:
+    there = [each.name for each in _data_files(path.parent)]
+    return DataError(
+        "A data file must be there.",
+        got=f"no file {path}",
+        remedy=nearest(path.name, there)
+        if there
+        else "Check the path, or name a data set of the hub as OWNER/NAME.",
+    )

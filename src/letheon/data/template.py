@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from letheon.data.example import Example
 from letheon.errors import DataError, ModelError, RecipeError, nearest
 
 PLAIN = "Question: {question}\nAnswer: {answer}"
@@ -40,6 +41,10 @@ class Encoded:
 class Template:
     """How a question becomes a prompt.
 
+    An empty question is a text alone: it stands in no template, and what comes before its first
+    token is the begin-of-sequence token, or where a tokenizer has none the end-of-sequence token,
+    which parts documents. All its tokens are the answer, and none ends it: it may be a piece.
+
     ``name``: ``"auto"`` (the tokenizer's chat template when it has one, else ``PLAIN``),
     ``"chat"``, ``"plain"``, or a text with ``{question}`` that may end with ``{answer}``. Without
     ``{answer}`` the answer follows the text, after a space where the text ends without one.
@@ -68,7 +73,12 @@ class Template:
     def prompt_ids(self, tokenizer: Any, question: str) -> list[int]:
         """Return the token ids of :meth:`prompt`, begun as :meth:`encode` begins."""
         text = self.prompt(tokenizer, question)
-        return self._begin(tokenizer) + _ids(tokenizer, text)
+        return self._begin(tokenizer, question) + _ids(tokenizer, text)
+
+    def row(self, tokenizer: Any, example: Example, question: str | None = None) -> Encoded:
+        """Return ``example`` encoded, asked with its own question or another one."""
+        asked = example.question if question is None else question
+        return self.encode(tokenizer, asked, example.answer, example.facts, ends=not example.cut)
 
     def around(self, tokenizer: Any) -> tuple[str, str]:
         """Return the text before a question and the text between it and its answer.
@@ -84,7 +94,7 @@ class Template:
         Raises :class:`~letheon.errors.ModelError` for a tokenizer that cannot begin a text.
         """
         before, _ = self.around(tokenizer)
-        ids = self._begin(tokenizer) + _ids(tokenizer, before.rstrip(" "))
+        ids = self._begin(tokenizer, _MARK) + _ids(tokenizer, before.rstrip(" "))
         if not ids and tokenizer.eos_token_id is None:
             raise ModelError(
                 "A model that is to ask begins after some token.",
@@ -99,22 +109,27 @@ class Template:
         example_question: str,
         answer: str,
         facts: Iterable[tuple[int, int]] = (),
+        *,
+        ends: bool = True,
     ) -> Encoded:
         """Return the ids of prompt and answer with the answer's tokens marked.
 
-        ``facts`` are ``[start, end)`` character spans of ``answer``. Tokens are found by offsets;
+        ``facts`` are ``[start, end)`` character spans of ``answer``; ``ends``: whether an end token
+        may follow. Tokens are found by offsets;
         with a tokenizer that has none, by the longest common prefix of the ids of a part and of
         the whole.
 
         Raises :class:`~letheon.errors.DataError` for an empty answer or a fact outside it, and
-        :class:`~letheon.errors.ModelError` when ``eos`` is set and the tokenizer has no such token.
+        :class:`~letheon.errors.ModelError` when ``eos`` is set and the tokenizer has no such token,
+        or a text alone has none to begin with.
         """
         spans = _checked(answer, facts)
         lead = self._lead(tokenizer, example_question)
         text = lead + answer
         shifted = [(len(lead) + start, len(lead) + stop) for start, stop in spans]
         body, (whole, *parts) = _tokens(tokenizer, text, [(len(lead), len(text)), *shifted])
-        begin, end = self._begin(tokenizer), self._end(tokenizer)
+        begin = self._begin(tokenizer, example_question)
+        end = self._end(tokenizer) if ends and example_question else []
         first = len(begin) + whole[0]
         _possible(first, whole, lead, answer)
         marked = [len(begin) + i for part in parts for i in range(*part)]
@@ -122,6 +137,8 @@ class Template:
 
     def _lead(self, tokenizer: Any, question: str) -> str:
         """Return everything before the answer's first character."""
+        if not question:
+            return ""
         if self.name in ("auto", "chat") and tokenizer.chat_template:
             return _chat(tokenizer, question)
         if self.name == "chat":
@@ -136,8 +153,10 @@ class Template:
         space = "" if (tail or question)[-1:].isspace() else " "
         return head + question + tail + space
 
-    def _begin(self, tokenizer: Any) -> list[int]:
+    def _begin(self, tokenizer: Any, question: str) -> list[int]:
         """Return the begin-of-sequence id where the tokenizer adds one; chat templates hold it."""
+        if not question:
+            return [_before_text(tokenizer)]
         if self.name in ("auto", "chat") and tokenizer.chat_template:
             return []
         if tokenizer.bos_token_id is None:
@@ -170,6 +189,17 @@ def _check(text: str) -> None:
             got=repr(text),
             remedy=f"Write it like {PLAIN!r}.",
         )
+
+
+def _before_text(tokenizer: Any) -> int:
+    for found in (tokenizer.bos_token_id, tokenizer.eos_token_id):
+        if found is not None:
+            return int(found)
+    raise ModelError(
+        "A text without a question begins with the begin- or end-of-sequence token.",
+        got=f"{tokenizer.name_or_path or 'an unnamed tokenizer'}, which has neither",
+        remedy="Set the tokenizer's bos_token or eos_token.",
+    )
 
 
 def _chat(tokenizer: Any, question: str) -> str:

@@ -121,7 +121,7 @@ class _Split:
         alternates = [e.alternates.get(paraphrases) if paraphrases else None for e in examples]
         rows = []
         for example, other in zip(examples, alternates, strict=True):
-            rows.append(template.encode(tokenizer, example.question, example.answer, example.facts))
+            rows.append(template.row(tokenizer, example))
             if other is not None:
                 question = other.question or example.question
                 rows += [

@@ -7,6 +7,7 @@ __all__ = [
     "After",
     "Balance",
     "Choice",
+    "Column",
     "DataSource",
     "Evaluation",
     "Gold",
@@ -25,6 +26,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Role = Literal["forget", "retain", "background"]
+Column = Literal["question", "answer", "input", "messages", "text", "unit"]
 
 
 class Strict(BaseModel):
@@ -79,9 +81,12 @@ class ModelSource(Strict):
 
 class DataSource(Strict):
     """A ``benchmark`` by name (with its ``params``, from the hub or from the folder ``path``), or
-    your own files ``forget`` and ``retain`` (JSONL, JSON or CSV). ``columns`` names the columns
-    that hold ``question``, ``answer`` and ``unit`` where they are called otherwise. In place of
-    ``retain``, ``own_words`` is how many rows the untouched model says itself, to be kept.
+    your own ``forget`` and ``retain``: files, folders or data sets of the hub (docs/data.md).
+    ``columns`` names the columns that hold ``question``, ``answer``, ``messages`` ... where they
+    cannot be found by their names. ``unseen``: rows of the same kind that the model never saw, the
+    controls of membership scores. ``long_rows``: whether rows longer than the model's context are
+    refused, or split into pieces of at most so many tokens, or ``max_tokens`` where that is fewer.
+    In place of ``retain``, ``own_words`` is how many rows the untouched model says itself.
     """
 
     benchmark: str | None = None
@@ -90,7 +95,10 @@ class DataSource(Strict):
     forget: str | None = None
     retain: str | None = None
     own_words: int | None = Field(None, ge=8)
-    columns: dict[Literal["question", "answer", "unit"], str] = Field(default_factory=dict)
+    unseen: str | None = None
+    columns: dict[Column, str] = Field(default_factory=dict)
+    long_rows: Literal["refuse", "split"] = "refuse"
+    max_tokens: int | None = Field(None, ge=16)
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSource:
@@ -100,10 +108,15 @@ class DataSource(Strict):
         files = self.forget is not None and kept
         if (self.benchmark is not None) == files:
             raise ValueError("data needs either a benchmark or forget and retain files")
-        other = ("params", "path") if files else ("forget", "retain", "own_words", "columns")
+        own = ("forget", "retain", "own_words", "unseen", "columns")
+        other = ("params", "path") if files else own
         if idle := [key for key in other if getattr(self, key)]:
             kind = "forget and retain files" if files else "a benchmark"
             raise ValueError(f"data from {kind} does not use {', '.join(idle)}")
+        if self.benchmark is not None and self.long_rows == "split":
+            raise ValueError("data.long_rows split is for forget and retain files")
+        if self.max_tokens is not None and self.long_rows != "split":
+            raise ValueError("data.max_tokens goes with data.long_rows split")
         return self
 
 

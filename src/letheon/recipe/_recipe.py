@@ -146,7 +146,7 @@ class Recipe(Strict):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-_PATHS = {"path", "recipe", "forget", "retain", "tokenizer", "run"}
+_PATHS = {"path", "recipe", "forget", "retain", "unseen", "tokenizer", "run"}
 # Left out where they are at their default: runs made before they were there keep their identity.
 _LATER: Mapping[str, Any] = {
     "quantise": None,
@@ -161,6 +161,8 @@ _LATER: Mapping[str, Any] = {
     "start": "zero",
     "start_batches": 16,
     "own_words": None,
+    "long_rows": "refuse",
+    "max_tokens": None,
 }
 
 
