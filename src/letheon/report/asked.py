@@ -59,7 +59,7 @@ def reproduce(run: Run) -> list[tuple[str, str]]:
     told |= describe_environment(environment)
     if environment.get("accelerator"):
         told["Accelerator"] = str(environment["accelerator"])
-    told["Run"] = run.identity
+    told["Identity of the run"] = run.identity
     told |= {f"sha256 of {name}": str(value) for name, value in sums.items() if value}
     return _told(told)
 

@@ -139,10 +139,13 @@ def _cell(text: str, kind: str, *, gate: bool) -> Markup:
         kind = text
     elif gate:
         kind = text.replace(" ", "-")
-    value, bracket, rest = text.partition(" [")
-    if not bracket or kind == "words":
+    if kind == "words":
         return Markup("<td{}>{}</td>").format(_class(kind), text)
-    return Markup('<td{}>{} <span class="range">[{}</span></td>').format(_class(kind), value, rest)
+    value, bracket, rest = text.partition(" [")
+    # A number such as 1.5e-25 is not broken at its sign.
+    whole = Markup("{}" if " " in value else '<span class="value">{}</span>').format(value)
+    more = Markup(' <span class="range">[{}</span>').format(rest) if bracket else ""
+    return Markup("<td{}>{}{}</td>").format(_class(kind), whole, more)
 
 
 def _class(name: str) -> Markup:
