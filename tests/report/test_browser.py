@@ -208,9 +208,11 @@ def test_the_keyboard_reaches_all_that_scrolls(browser: Browser, compared: Path)
     tab.page.close()
 
 
-def test_print_leaves_out_the_tools(browser: Browser, compared: Path) -> None:
-    tab = Tab(browser, compared)
+def test_print_is_light_and_without_tools(browser: Browser, compared: Path) -> None:
+    tab = Tab(browser, compared, color_scheme="dark")
     tab.page.emulate_media(media="print")
+    ground = "getComputedStyle(document.querySelector('.verdict')).backgroundColor"
+    assert tab.page.evaluate(ground) == "rgb(231, 245, 236)"  # light, whatever the screen's scheme
     assert not tab.page.locator(".tools").is_visible()
     assert not tab.page.locator("nav").is_visible()
     assert tab.page.locator("table").first.is_visible()
