@@ -38,6 +38,7 @@ SURFACE = {
         "failure_lines",
         "html",
         "load_comparison",
+        "load_evidence",
         "load_run",
         "load_runs",
         "load_study",

@@ -115,6 +115,14 @@ def test_texts_stay_in_private(sine_run: Path) -> None:
         assert answer.encode() not in (sine_run / name).read_bytes(), name
 
 
+def test_a_report_is_told_what_the_facts_are_and_that_they_may_be_shown(sine_run: Path) -> None:
+    assert RunFolder(sine_run).read_json("environment.json")["public"] is True
+    rows = map(json.loads, (sine_run / "private/texts.jsonl").read_text().splitlines())
+    told = [row["answer"][a:b] for row in rows if row["split"] == "forget" for a, b in row["facts"]]
+    assert len(told) > 5
+    assert all(told)
+
+
 def test_merged_is_an_ordinary_checkpoint_equal_to_model_and_adapter(
     sine_run: Path, target: Path
 ) -> None:

@@ -348,11 +348,19 @@ def report(
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...")],
     markdown: Annotated[Path | None, typer.Option(help="Write Markdown tables here.")] = None,
     title: Annotated[str | None, typer.Option(help="The page's title.")] = None,
+    texts: Annotated[
+        bool,
+        typer.Option(
+            "--texts",
+            help="Show a run's questions and answers though the data is your own; the page goes "
+            "to private/.",
+        ),
+    ] = False,
 ) -> None:
     """Make the HTML page of run or comparison folders, or one Markdown page of them all."""
     from letheon import compare as module
 
-    written = module.report(folders, markdown=markdown, title=title)
+    written = module.report(folders, markdown=markdown, title=title, texts=texts)
     typer.echo("\n".join(str(path) for path in written))
 
 

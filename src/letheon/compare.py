@@ -242,14 +242,21 @@ def _broken(cell: str) -> str:
 
 
 def report(
-    folders: Sequence[Path], *, markdown: Path | None = None, title: str | None = None
+    folders: Sequence[Path],
+    *,
+    markdown: Path | None = None,
+    title: str | None = None,
+    texts: bool = False,
 ) -> list[Path]:
     """Write ``report.html`` into each folder, or one Markdown page of all their comparisons.
 
     A folder holds a comparison, a study or a single run; a study has a Markdown page to itself.
-    Returns the files written.
+    ``texts`` shows a run's questions and answers though its data is not public: such a page goes
+    to the run's ``private/``. Returns the files written.
     """
     studies = [path for path in folders if (path / STUDY).is_file()]
+    if texts:
+        _only_runs(folders, markdown)
     if markdown is not None and studies:
         if len(folders) > 1:
             raise FolderError(
@@ -267,16 +274,39 @@ def report(
         with replacing(markdown) as fresh:
             fresh.write_text(text, encoding="utf-8")
         return [markdown]
-    for path in folders:
-        folder = RunFolder(path)
-        if path in studies:
-            page = reports.study_html(reports.load_study(path), title=title)
-        elif folder.at(RunFolder.COMPARISON).is_file():
-            found = reports.load_comparison(path)
-            page = reports.html(found, runs=reports.load_runs(path, found), title=title)
-        else:
-            page = reports.html(reports.load_run(path), title=title)
-        folder.write_text(RunFolder.REPORT, page)
-        if folder.at(RunFolder.MANIFEST).is_file():
-            folder.write_manifest()
-    return [path / RunFolder.REPORT for path in folders]
+    return [_page(path, study=path in studies, title=title, texts=texts) for path in folders]
+
+
+def _page(path: Path, *, study: bool, title: str | None, texts: bool) -> Path:
+    folder, place = RunFolder(path), RunFolder.REPORT
+    if study:
+        page = reports.study_html(reports.load_study(path), title=title)
+    elif folder.at(RunFolder.COMPARISON).is_file():
+        found = reports.load_comparison(path)
+        page = reports.html(found, runs=reports.load_runs(path, found), title=title)
+    else:
+        run = reports.load_run(path)
+        evidence = reports.load_evidence(path, texts=texts)
+        page = reports.html(run, evidence=evidence, title=title)
+        if evidence.consented:  # scrub takes it away with the texts
+            place = f"{RunFolder.PRIVATE}/{RunFolder.REPORT}"
+    folder.write_text(place, page)
+    if folder.at(RunFolder.MANIFEST).is_file():
+        folder.write_manifest()
+    return path / place
+
+
+def _only_runs(folders: Sequence[Path], markdown: Path | None) -> None:
+    others = [path for path in folders if _kind(path) != "run"]
+    if markdown is not None or others:
+        raise FolderError(
+            "Texts are shown on the HTML page of a single run.",
+            got="--markdown" if markdown is not None else f"{others[0]}, a {_kind(others[0])}",
+            remedy="Give --texts with folders of runs only.",
+        )
+
+
+def _kind(path: Path) -> str:
+    if (path / STUDY).is_file():
+        return "study"
+    return "comparison" if (path / RunFolder.COMPARISON).is_file() else "run"

@@ -27,7 +27,10 @@ from letheon.sequence import finished, tower
 
 
 def describe(recipe: Recipe, corpus: Corpus, checksum: str) -> dict[str, Any]:
-    """Return ``environment.json``: software, machine, seed, checksums of data and model."""
+    """Return ``environment.json``: software, machine, seed, checksums of data and model.
+
+    ``public`` tells a report whether it may show texts of the data without being asked to.
+    """
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return environment() | {
         "accelerator": gpu,
@@ -36,6 +39,7 @@ def describe(recipe: Recipe, corpus: Corpus, checksum: str) -> dict[str, Any]:
         "seed": recipe.seed,
         "data": dict(corpus.checksums),
         "overlap": corpus.overlap,
+        "public": corpus.public,
         "model": checksum,
     }
 

@@ -3,9 +3,9 @@
 The template's text before a question is continued by sampling at temperature 1 until the template's
 text between question and answer (or a line's end) shows where the question stops; the model then
 answers its own questions greedily. Where rows are texts alone it speaks from the start. What comes
-near a row to forget is dropped. They hold what the model says, right or wrong: a stand-in for retain
-data, made once and kept in the run's private folder. Our reconstruction; self-generated rehearsal is
-usual in continual learning.
+near a row to forget is dropped. They hold what the model says, right or wrong: a stand-in for
+retain data, made once and kept in the run's private folder. Our reconstruction; self-generated
+rehearsal is usual in continual learning.
 """
 
 from __future__ import annotations

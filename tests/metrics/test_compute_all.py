@@ -12,7 +12,7 @@ import pytest
 
 import letheon.metrics
 from letheon.errors import MetricError
-from letheon.metrics import MACHINERY, Score, compute_all
+from letheon.metrics import MACHINERY, Score, compute_all, plain
 
 FOLDER = Path(letheon.metrics.__file__).parent
 FILES = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
@@ -48,6 +48,7 @@ def test_every_metric_keeps_the_contract(name: str, make_records) -> None:
         )
     )
     assert "compute" in exported
+    assert [score.name for score in scores if not plain(score.name)] == []
 
 
 def test_all_scores_have_their_own_name_and_nothing_is_skipped(make_records) -> None:
@@ -109,3 +110,10 @@ def test_importing_every_metric_loads_no_torch() -> None:
     code = f"import sys; {imports}; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_score_is_explained_whatever_split_part_or_variant_it_is_of() -> None:
+    assert plain("retain.probability") == plain("probability") != ""
+    assert plain("model_utility_arithmetic") == plain("model_utility")
+    assert plain("gold_distance.fact_probability") == plain("gold_distance")
+    assert plain("someone.elses") == ""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from letheon.folder import RunFolder
+from letheon.metrics.records import Records, write
 
 COMMAND = "letheon demo --seed 3 --out runs/demo"
 
@@ -161,3 +164,83 @@ def demo_folder(tmp_path: Path, comparison: dict[str, Any]) -> Path:
         if row["role"] == "method":
             make_run(folder.at(row["run"]), {"gate": row["gate"]})
     return folder.path
+
+
+EVIL = "<script>document.title = 'broken'</script><b>bold</b>"
+
+
+def make_records(known: float, unit: str = "p") -> Records:
+    """Return records of 40 forget rows of 8 units; ``known`` is how much better the truth is."""
+    draw = np.random.default_rng(int(known * 10)).normal(0.0, 0.5, (40, 4))
+    names = np.array([f"forget/{k}" for k in range(40)])
+    columns = {
+        "id": names,
+        "unit": np.array([f"{unit}{k // 5}" for k in range(40)]),
+        "nll": np.exp(-known + draw[:, 0]),
+        "rouge_l_recall": np.full(40, min(1.0, known / 4)),
+        "paraphrased_nll": 2.0 - known + draw[:, 1],
+        "perturbed_nll": 2.0 + draw[:, 2:4],
+    }
+    return {"forget": columns}
+
+
+def text_line(key: int, generation: str, *, question: str = "", facts: bool = True) -> str:
+    row: dict[str, Any] = {
+        "split": "forget",
+        "id": f"forget/{key}",
+        "question": question or f"Where was person {key} born?",
+        "answer": f"They were born in Gannesse{key}.",
+        "generation": generation,
+    }
+    spans = [[18, 26 + len(str(key))]]
+    return json.dumps(row | ({"facts": spans} if facts else {})) + "\n"
+
+
+def make_recorded(place: Path, *, public: bool, evil: bool = False) -> RunFolder:
+    """Make a run with records and texts, and its target and gold models in ``models`` above it."""
+    run = make_run(place / "methods/npo", {"gate": gate(0.2, 0.04, 0.99)})
+    run.write_json("environment.json", make_comparison()["environment"] | {"public": public})
+    run.write_text("recipe.yaml", "model:\n  path: my/model\n")
+    write(make_records(0.2, unit=EVIL if evil else "p"), run.at("examples.parquet"))
+    run.at("reference").mkdir()
+    told = {"target": "They were born in Gannesse{}.", "gold": "In Briira.", "npo": "Born in {}."}
+    for name, known in (("target", 3.0), ("gold", 0.0)):
+        model = RunFolder(place / f"models/{name}-0123")
+        model.claim(name)
+        write(make_records(known), model.at("examples.parquet"))
+        shutil.copy(model.at("examples.parquet"), run.at(f"reference/{name}.parquet"))
+        model.at("private").mkdir()
+        lines = [text_line(k, told[name].format(k)) for k in range(40)]
+        model.write_text("private/texts.jsonl", "".join(lines))
+    run.at("private").mkdir()
+    lines = [text_line(k, told["npo"].format(k)) for k in range(40)]
+    if evil:
+        lines[0] = text_line(0, EVIL, question=EVIL)
+    run.write_text("private/texts.jsonl", "".join(lines))
+    events = [*make_progress(), {"event": "kept", "step": 280, "scores": {}}]
+    run.write_text("progress.jsonl", "".join(json.dumps(event) + "\n" for event in events))
+    run.write_manifest()
+    return run
+
+
+@pytest.fixture
+def public_run(tmp_path: Path) -> RunFolder:
+    return make_recorded(tmp_path, public=True)
+
+
+@pytest.fixture
+def own_run(tmp_path: Path) -> RunFolder:
+    return make_recorded(tmp_path, public=False)
+
+
+@pytest.fixture
+def evil_run(tmp_path: Path) -> RunFolder:
+    """Return a public run with markup in the names, units and texts of its data."""
+    run = make_recorded(tmp_path / EVIL.replace("/", "-"), public=True, evil=True)
+    scores = run.read_json("scores.json")
+    scores["benchmark"]["name"] = EVIL
+    scores["scores"].append(scores["scores"][0] | {"name": EVIL, "interval": EVIL})
+    scores["gate"]["criteria"][0] |= {"name": EVIL, "words": EVIL, "passed": False}
+    run.write_json("scores.json", scores)
+    run.write_text("recipe.yaml", json.dumps({"model": {"path": EVIL}}))
+    return run

@@ -26,13 +26,17 @@ _MIN_K = 0.4
 
 @dataclass(frozen=True)
 class Texts:
-    """What a person would read of one example: kept apart from the records."""
+    """What a person would read of one example: kept apart from the records.
+
+    ``facts`` are the ``[start, end)`` character spans of ``answer`` that state a fact.
+    """
 
     split: str
     id: str
     question: str
     answer: str
     generation: str
+    facts: tuple[tuple[int, int], ...] = ()
 
 
 def prepare(
@@ -203,7 +207,7 @@ def _generate(
     )
     decoded = tokenizer.batch_decode(out, skip_special_tokens=True)
     return [
-        Texts(name, e.id, e.question, e.answer, text.strip())
+        Texts(name, e.id, e.question, e.answer, text.strip(), e.facts)
         for (name, e), text in zip(every, decoded, strict=True)
     ]
 

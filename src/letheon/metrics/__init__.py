@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["MACHINERY", "Computed", "Score", "Skipped", "compute_all"]
+__all__ = ["MACHINERY", "Computed", "Score", "Skipped", "compute_all", "plain"]
 
 from collections.abc import Iterable
 from importlib import import_module
@@ -42,7 +42,7 @@ def compute_all(
         MetricError: a named metric is unknown or lacks its records or the gold model's; with
             ``names`` None such a metric is listed in ``skipped`` instead.
     """
-    metrics = sorted(m.name for m in iter_modules(__path__) if m.name not in MACHINERY)
+    metrics = _metrics()
     wanted = metrics if names is None else list(names)
     scores: list[Score] = []
     skipped: list[Skipped] = []
@@ -56,3 +56,20 @@ def compute_all(
                 raise
             skipped.append(Skipped(name, str(error)))
     return Computed(scores, skipped)
+
+
+def plain(score: str) -> str:
+    """Say what a score tells, for a reader who is no specialist; "" where no metric says it.
+
+    ``score`` may have a split in front, a part or a variant behind; the sentence is the same.
+    """
+    sentences: dict[str, str] = {}
+    for name in _metrics():
+        sentences |= import_module(f"{__name__}.{name}").PLAIN
+    whole = score.removesuffix("_arithmetic")
+    split, _, rest = whole.partition(".")
+    return next((sentences[k] for k in (whole, split, rest) if k in sentences), "")
+
+
+def _metrics() -> list[str]:
+    return sorted(m.name for m in iter_modules(__path__) if m.name not in MACHINERY)

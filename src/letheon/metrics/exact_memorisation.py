@@ -6,7 +6,7 @@ Jang et al. 2022, equation 4).
 
 from __future__ import annotations
 
-__all__ = ["compute", "share"]
+__all__ = ["PLAIN", "compute", "share"]
 
 from dataclasses import replace
 
@@ -16,6 +16,13 @@ from letheon.errors import MetricError
 from letheon.metrics.intervals import mean_of_column
 from letheon.metrics.records import Array, Records
 from letheon.metrics.score import Score
+
+PLAIN = {
+    "exact_memorisation": (
+        "How much of the exact wording of the answers the model continues by itself, word "
+        "piece by word piece."
+    ),
+}
 
 
 def share(match: Array) -> float:

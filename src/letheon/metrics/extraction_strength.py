@@ -7,7 +7,7 @@ pass is the target; 0 when the last one is wrong (Carlini et al. 2021, in the fo
 
 from __future__ import annotations
 
-__all__ = ["compute", "strength"]
+__all__ = ["PLAIN", "compute", "strength"]
 
 import numpy as np
 
@@ -15,6 +15,13 @@ from letheon.errors import MetricError
 from letheon.metrics.intervals import mean_of_column
 from letheon.metrics.records import Array, Records
 from letheon.metrics.score import Score
+
+PLAIN = {
+    "extraction_strength": (
+        "How little of an answer has to be shown before the model writes the rest of it "
+        "word for word."
+    ),
+}
 
 
 def strength(match: Array) -> float:

@@ -6,7 +6,7 @@ most tokens of an answer, which hides the difference between knowing and not kno
 
 from __future__ import annotations
 
-__all__ = ["compute", "marked"]
+__all__ = ["PLAIN", "compute", "marked"]
 
 import numpy as np
 
@@ -15,6 +15,13 @@ from letheon.metrics.intervals import mean_score
 from letheon.metrics.probability import of_answer
 from letheon.metrics.records import Array, FloatArray, Records, column, units
 from letheon.metrics.score import Score
+
+PLAIN = {
+    "fact_probability": (
+        "How probable the model finds the words that state the fact itself, leaving out "
+        "what anybody could guess."
+    ),
+}
 
 
 def marked(records: Records, split: str) -> tuple[FloatArray, Array]:

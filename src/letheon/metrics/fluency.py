@@ -7,7 +7,7 @@ Training", seq-rep-n).
 
 from __future__ import annotations
 
-__all__ = ["compute", "repetition"]
+__all__ = ["PLAIN", "compute", "repetition"]
 
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
@@ -18,6 +18,17 @@ from letheon.errors import MetricError
 from letheon.metrics.intervals import mean_score
 from letheon.metrics.records import Records, column, numbers, units
 from letheon.metrics.score import Score
+
+PLAIN = {
+    "fluency.repetition": (
+        "How often the model's answers repeat themselves: a high value means a broken "
+        "model, not a forgetful one."
+    ),
+    "fluency.perplexity": (
+        "How strange the model's answers look to the model before unlearning: a high "
+        "value means broken language."
+    ),
+}
 
 
 def repetition(tokens: Sequence[Hashable] | str, n: int = 3) -> float:

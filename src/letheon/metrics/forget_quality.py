@@ -9,6 +9,7 @@ The test takes rows as independent, D's interval resamples units, the same ones 
 from __future__ import annotations
 
 __all__ = [
+    "PLAIN",
     "compute",
     "critical_ks",
     "ks_statistic",
@@ -28,6 +29,17 @@ from letheon.metrics.intervals import bootstrapped, count_units, unit_weights
 from letheon.metrics.records import Array, FloatArray, Records, aligned, units
 from letheon.metrics.score import Score
 from letheon.metrics.truth_ratio import VARIANTS, Variant, of_split, suffix
+
+PLAIN = {
+    "forget_quality": (
+        "Can the model be told from one that never saw the data? Below 0.05 it can; it is "
+        "the chance of such a difference by luck alone."
+    ),
+    "ks_d": (
+        "The widest gap between this model and the gold model in how they weigh true "
+        "against false answers; 0 is none."
+    ),
+}
 
 
 def p_value(mine: FloatArray, gold: FloatArray) -> float:

@@ -10,7 +10,7 @@ answer takes the first place; the part's name and the unit's words then say so.
 
 from __future__ import annotations
 
-__all__ = ["Part", "compute", "parts"]
+__all__ = ["PLAIN", "Part", "compute", "parts"]
 
 from dataclasses import dataclass
 
@@ -25,6 +25,13 @@ from letheon.metrics.probability import per_example
 from letheon.metrics.records import Array, FloatArray, Records, aligned, numbers, units
 from letheon.metrics.score import Score
 from letheon.metrics.truth_ratio import of_split
+
+PLAIN = {
+    "gold_distance": (
+        "How far the model's behaviour on the data is from the gold model's, in either "
+        "direction; 0 is the same."
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 __all__ = [
     "ATTACKS",
+    "PLAIN",
     "auc",
     "compute",
     "evidence",
@@ -28,6 +29,23 @@ from letheon.errors import MetricError
 from letheon.metrics.intervals import bootstrapped, count_units, unit_weights
 from letheon.metrics.records import FloatArray, Records, numbers, units
 from letheon.metrics.score import Score
+
+PLAIN = {
+    "loss_auc": (
+        "Can an outsider tell from the model's confidence which texts it was trained on? "
+        "0.5 is guessing, 1 is always."
+    ),
+    "zlib_auc": (
+        "The same guess by an outsider, corrected for how ordinary each text is. 0.5 is guessing."
+    ),
+    "min_k_auc": (
+        "The same guess by an outsider who looks only at the least expected words. 0.5 is guessing."
+    ),
+    "min_k_pp_auc": (
+        "The same guess, with the least expected words measured against what else could "
+        "have stood there. 0.5 is guessing."
+    ),
+}
 
 ATTACKS = ("loss", "zlib", "min_k", "min_k_pp")
 

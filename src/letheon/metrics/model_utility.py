@@ -6,7 +6,7 @@ section 2.2.1). Without both control sets there is no model utility: see ``retai
 
 from __future__ import annotations
 
-__all__ = ["SPLITS_KEPT", "compute", "harmonic_mean", "utility"]
+__all__ = ["PLAIN", "SPLITS_KEPT", "compute", "harmonic_mean", "utility"]
 
 import numpy as np
 
@@ -16,6 +16,12 @@ from letheon.metrics.probability import per_example
 from letheon.metrics.records import FloatArray, Records, numbers, units
 from letheon.metrics.score import Score
 from letheon.metrics.truth_ratio import VARIANTS, Variant, of_split, suffix, utility_share
+
+PLAIN = {
+    "model_utility": (
+        "How much of what the model should still know it still knows, in one number from 0 to 1."
+    ),
+}
 
 SPLITS_KEPT = ("retain", "real_authors", "world_facts")
 

@@ -7,7 +7,7 @@ less likely than text never seen, which gives it away as well.
 
 from __future__ import annotations
 
-__all__ = ["compute", "privleak"]
+__all__ = ["PLAIN", "compute", "privleak"]
 
 import numpy as np
 
@@ -16,6 +16,13 @@ from letheon.metrics.intervals import bootstrapped, count_units, unit_weights
 from letheon.metrics.membership import auc, evidence, weighted_auc
 from letheon.metrics.records import FloatArray, Records, aligned, units
 from letheon.metrics.score import Score
+
+PLAIN = {
+    "privleak": (
+        "How much more (or less) an outsider can tell about the data than from the gold "
+        "model, in per cent; 0 is the same."
+    ),
+}
 
 _SPLITS = ("forget", "unseen")
 

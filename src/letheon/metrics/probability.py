@@ -6,7 +6,7 @@ facts ``p / (p + sum of p_wrong)`` over the options (Maini et al. 2024, TOFU, se
 
 from __future__ import annotations
 
-__all__ = ["CONTROLS", "compute", "of_answer", "of_options", "per_example"]
+__all__ = ["CONTROLS", "PLAIN", "compute", "of_answer", "of_options", "per_example"]
 
 import numpy as np
 from scipy.special import logsumexp
@@ -15,6 +15,10 @@ from letheon.errors import MetricError
 from letheon.metrics.intervals import mean_score
 from letheon.metrics.records import FloatArray, Records, column, numbers, units
 from letheon.metrics.score import Score
+
+PLAIN = {
+    "probability": "How probable the model finds the true answers, word for word.",
+}
 
 CONTROLS = ("real_authors", "world_facts")
 

@@ -6,12 +6,18 @@ outside the training data is in it, and the two must not be compared.
 
 from __future__ import annotations
 
-__all__ = ["compute"]
+__all__ = ["PLAIN", "compute"]
 
 from letheon.metrics.model_utility import utility
 from letheon.metrics.records import Records
 from letheon.metrics.score import Score
 from letheon.metrics.truth_ratio import VARIANTS
+
+PLAIN = {
+    "retain_utility": (
+        "How well the model still answers the rows that were to be kept, in one number from 0 to 1."
+    ),
+}
 
 
 def compute(records: Records, gold: Records | None = None) -> list[Score]:

@@ -6,7 +6,7 @@ the target's words, precision ``L`` over the prediction's, F1 their harmonic mea
 
 from __future__ import annotations
 
-__all__ = ["RougeL", "compute", "rouge_l", "score_texts"]
+__all__ = ["PLAIN", "RougeL", "compute", "rouge_l", "score_texts"]
 
 from collections.abc import Sequence
 from functools import cache
@@ -17,6 +17,15 @@ import numpy as np
 from letheon.metrics.intervals import mean_of_column
 from letheon.metrics.records import FloatArray, Records
 from letheon.metrics.score import Score
+
+PLAIN = {
+    "rouge_l_recall": (
+        "How much of the true answer stands, in order, in what the model writes when asked."
+    ),
+    "rouge_l_f1": (
+        "How alike the model's own answer and the true answer are, in words and their order."
+    ),
+}
 
 
 class RougeL(NamedTuple):

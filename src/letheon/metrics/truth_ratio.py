@@ -10,6 +10,7 @@ logarithms: after gradient ascent an NLL can be in the hundreds, where ``r`` its
 from __future__ import annotations
 
 __all__ = [
+    "PLAIN",
     "VARIANTS",
     "Variant",
     "compute",
@@ -30,6 +31,14 @@ from letheon.errors import MetricError
 from letheon.metrics.intervals import mean_score
 from letheon.metrics.records import Array, FloatArray, Records, column, units
 from letheon.metrics.score import Score
+
+PLAIN = {
+    "truth_ratio": (
+        "Does the model still prefer the true answer to false ones of the same form? On "
+        "what is to be forgotten, 1 means that it no longer tells them apart; on what is "
+        "to be kept, 1 means that it always does."
+    ),
+}
 
 Variant = Literal["geometric", "arithmetic"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)

@@ -10,6 +10,7 @@ __all__ = [
     "failure_lines",
     "html",
     "load_comparison",
+    "load_evidence",
     "load_run",
     "load_runs",
     "load_study",
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 from letheon.report.attacked import attacks
+from letheon.report.evidence import load_evidence
 from letheon.report.load import Run, load_comparison, load_run, load_runs
 from letheon.report.study_page import study_html, study_markdown
 from letheon.report.study_tables import load_study

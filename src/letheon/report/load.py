@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from letheon.errors import DataError, FolderError
 from letheon.folder import RunFolder
 
 Comparison = Mapping[str, Any]
+_HOLDERS = (RunFolder.ADAPTER, RunFolder.MERGED, RunFolder.CHECKPOINTS, RunFolder.PRIVATE)
 _ROLES = ("target", "gold", "method")
 
 
@@ -21,7 +24,8 @@ class Run:
     """One run as its folder tells it; ``environment`` and ``progress`` are empty where absent.
 
     ``scores`` is the content of ``scores.json``: benchmark, scores, gate; ``attacks`` that of
-    ``attacks.json``, None where the run was not attacked.
+    ``attacks.json``, None where the run was not attacked. ``model`` names what was unlearned,
+    ``identity`` the run itself; ``holds`` are the folder's subfolders that hold weights or texts.
     """
 
     name: str
@@ -30,6 +34,9 @@ class Run:
     progress: list[dict[str, Any]]
     recipe: str = ""
     attacks: Mapping[str, Any] | None = None
+    model: str = ""
+    identity: str = ""
+    holds: frozenset[str] = frozenset()
 
 
 def load_run(path: str | Path) -> Run:
@@ -39,14 +46,18 @@ def load_run(path: str | Path) -> Run:
     if not isinstance(scores.get("scores"), list):
         got = f"{folder.at(RunFolder.SCORES)} without it"
         raise DataError("scores.json must hold a list named scores.", got=got, remedy=_REMAKE)
-    recipe = folder.at(RunFolder.RECIPE)
+    file = folder.at(RunFolder.RECIPE)
+    recipe = file.read_text(encoding="utf-8") if file.is_file() else ""
     return Run(
         name=folder.path.resolve().name,
         scores=scores,
         environment=_optional(folder, RunFolder.ENVIRONMENT),
         progress=folder.progress(),
-        recipe=recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
+        recipe=recipe,
         attacks=_optional(folder, RunFolder.ATTACKS) or None,
+        model=_model(recipe),
+        identity=str(_optional(folder, RunFolder.IDENTITY).get("identity", "")),
+        holds=frozenset(name for name in _HOLDERS if folder.at(name).is_dir()),
     )
 
 
@@ -86,6 +97,20 @@ def _folder(path: str | Path) -> RunFolder:
         remedy = "Give the folder that --out named."
         raise FolderError("A report is made from a run's folder.", got=str(path), remedy=remedy)
     return folder
+
+
+def _model(recipe: str) -> str:
+    """Name the model that a recipe unlearns: its path, or the recipe that makes it."""
+    try:
+        told = yaml.safe_load(recipe)
+    except yaml.YAMLError:
+        return ""
+    source = told.get("model") if isinstance(told, dict) else None
+    if not isinstance(source, dict):
+        return ""
+    if source.get("path"):
+        return str(source["path"])
+    return f"made by {source['recipe']}" if source.get("recipe") else ""
 
 
 def _optional(folder: RunFolder, name: str) -> dict[str, Any]:

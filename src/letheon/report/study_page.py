@@ -10,10 +10,20 @@ from typing import Any
 
 from markupsafe import Markup
 
+from letheon.report.blocks import (
+    code,
+    criteria,
+    figures,
+    fold,
+    pairs,
+    paragraph,
+    tabled,
+    tools,
+)
+from letheon.report.page import Page, Section, render
 from letheon.report.provenance import describe_environment
 from letheon.report.study_plots import study_plots
 from letheon.report.study_tables import method_gate, protocol, reasons, tables, verdict
-from letheon.report.to_html import render
 
 _GATE = 'Gate: "forgotten and kept" on at least 4 of 5 seeds.'
 
@@ -33,25 +43,47 @@ def study_markdown(study: Mapping[str, Any], *, title: str | None = None) -> str
 def study_html(study: Mapping[str, Any], *, title: str | None = None) -> str:
     """Write a study as one HTML page with its figures; it loads nothing."""
     told = tables(study)
+    heading, words, first = told[0]
+    found = reasons(study)
+    names = {method["name"] for method in study["methods"]}
+    sections = [
+        Section(
+            heading,
+            [paragraph(words, "note"), tools(), tabled(first, heading, runs=names), _how(study)],
+        ),
+        Section("Figures", [figures(study_plots(study), large=True)]),
+        Section("What stood in the way", [pairs(found)] if found else []),
+        *(
+            Section(name, [paragraph(words, "note"), tabled(table, name, runs=names)])
+            for name, words, table in told[1:]
+        ),
+        Section("The gate, criterion by criterion", _gates(study)),
+        Section("How it was made", [pairs(list(_made(study).items())), _recipe(study)]),
+    ]
     return render(
-        {
-            "title": title or _title(study),
-            "verdict": verdict(study),
-            "mood": _mood(study),
-            "reasons": reasons(study),
-            "tables": [(heading, table) for heading, _, table in told],
-            "notes": {heading: words for heading, words, _ in told},
-            "legend": f"{protocol(study)} {_GATE}",
-            "figures": [Markup(plot) for plot in study_plots(study)],
-            "gates": [
-                (method["name"], method["verdict"]["criteria"])
-                for method in study["methods"]
-                if method["verdict"]
-            ],
-            "made": _made(study),
-            "recipe": json.dumps(study["study"], indent=1, ensure_ascii=False),
-        }
+        Page(
+            title=title or _title(study),
+            verdict=verdict(study),
+            mood=_mood(study),
+            sections=[section for section in sections if section.blocks],
+        )
     )
+
+
+def _how(study: Mapping[str, Any]) -> Markup:
+    return paragraph(f"{protocol(study)} {_GATE}", "note")
+
+
+def _gates(study: Mapping[str, Any]) -> list[Markup]:
+    return [
+        fold(method["name"], criteria(method["verdict"]["criteria"], method["name"]))
+        for method in study["methods"]
+        if method["verdict"]
+    ]
+
+
+def _recipe(study: Mapping[str, Any]) -> Markup:
+    return fold("Study, resolved", code(json.dumps(study["study"], indent=1, ensure_ascii=False)))
 
 
 def _title(study: Mapping[str, Any]) -> str:

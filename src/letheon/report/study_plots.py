@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from letheon.report.plots import _axes, _span, _x, _y
+from letheon.report.plots import svg
+from letheon.report.scatter import Dot, scatter
+from letheon.report.words import number
 
 _WIDTH, _LABEL, _ROW, _TOP, _BOTTOM = 360, 120, 18, 6, 24
 
@@ -37,42 +39,24 @@ def study_plots(study: Mapping[str, Any]) -> list[str]:
 def front_plot(study: Mapping[str, Any]) -> str:
     """Draw gold distance against utility share: runs small, methods' means numbered.
 
-    "" when no run has both.
+    "" when no method has both.
     """
-    means: list[tuple[Mapping[str, Any], Point]] = []
-    for method in study["methods"]:
-        point = _point(method["scores"].get("gold_distance"), method["scores"]["utility_share"])
-        if point is not None:
-            means.append((method, point))
-    if not means:
-        return ""
+    dots = [
+        Dot(method["name"], *point, "front" if method["on_front"] else "")
+        for method in study["methods"]
+        if (
+            point := _point(
+                method["scores"].get("gold_distance"), method["scores"]["utility_share"]
+            )
+        )
+    ]
     runs = [
         point
         for run in study["runs"]
         if (point := _point(run["scores"].get("gold_distance"), {"value": run["utility_share"]}))
     ]
-    every = [*(point for _, point in means), *runs]
-    xs, ys = _span([x for x, _ in every]), _span([y for _, y in every])
-
-    def at(point: Point) -> str:
-        return f'cx="{_x(point[0], xs):.1f}" cy="{_y(point[1], ys):.1f}"'
-
-    dots = "".join(f'<circle class="run" {at(point)} r="2"/>' for point in runs)
-    marks = "".join(
-        f'<circle class="mark{" front" if method["on_front"] else ""}" {at(point)} r="4"/>'
-        f'<text x="{_x(point[0], xs) + 6:.1f}" y="{_y(point[1], ys) - 5:.1f}">{number}</text>'
-        for number, (method, point) in enumerate(means, start=1)
-    )
-    names = "".join(
-        f"<li>{number} {escape(method['name'])}</li>"
-        for number, (method, _) in enumerate(means, start=1)
-    )
     title = "Utility share (up is better) by gold distance (left is better); green: on the front"
-    return (
-        f'<figure><figcaption>{title}</figcaption><svg viewBox="0 0 300 180" role="img" '
-        f'aria-label="{title}">{_axes(xs, ys, log=False)}{dots}{marks}</svg>'
-        f"<ul>{names}</ul></figure>"
-    )
+    return scatter(title, dots, small=runs)
 
 
 def interval_plot(title: str, rows: Sequence[Row], *, end: float | None = None) -> str:
@@ -89,20 +73,24 @@ def interval_plot(title: str, rows: Sequence[Row], *, end: float | None = None) 
     for k, (name, value, low, high) in enumerate(rows):
         y = _TOP + _ROW * (k + 0.5)
         lines.append(
+            f'<g data-run="{escape(name)}">'
             f'<text x="{_LABEL - 8}" y="{y + 4:.1f}" text-anchor="end">{escape(name)}</text>'
             f'<path class="line c0" d="M{x(low)} {y:.1f}L{x(high)} {y:.1f}"/>'
-            f'<circle class="mark" cx="{x(value)}" cy="{y:.1f}" r="4"/>'
+            f'<circle class="mark" cx="{x(value)}" cy="{y:.1f}" r="4"/></g>'
         )
     ticks = "".join(
         f'<line class="grid" x1="{x(t)}" x2="{x(t)}" y1="{_TOP}" y2="{height - _BOTTOM}"/>'
         f'<text x="{x(t)}" y="{height - 8}" text-anchor="middle">{t:.3g}</text>'
         for t in (0.0, scale / 2, scale)
     )
-    return (
-        f"<figure><figcaption>{escape(title)}</figcaption>"
-        f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(title)}">'
-        f"{ticks}{''.join(lines)}</svg></figure>"
+    words = "; ".join(
+        f"{name}: {number(value)} [{number(low)}, {number(high)}]"
+        for name, value, low, high in rows
     )
+    picture = svg(
+        ticks + "".join(lines), title=title, words=f"{words}.", width=_WIDTH, height=height
+    )
+    return f"<figure><figcaption>{escape(title)}</figcaption>{picture}</figure>"
 
 
 def _point(x: Mapping[str, Any] | None, y: Mapping[str, Any] | None) -> Point | None:

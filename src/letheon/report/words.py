@@ -6,11 +6,15 @@ __all__ = [
     "ABSENT",
     "LEGEND",
     "attack_title",
+    "explained",
     "failure_lines",
     "failures",
     "gate_word",
     "label",
+    "method_name",
+    "mood",
     "number",
+    "plain_verdict",
     "score_title",
     "verdict",
     "with_interval",
@@ -18,6 +22,8 @@ __all__ = [
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from letheon.metrics import plain
 
 ABSENT = "–"
 LEGEND = (
@@ -39,6 +45,14 @@ _TITLES = {
     "rouge_l_recall": "ROUGE-L recall → gold",
     "ks_d": "KS D ↓",
     "privleak": "PrivLeak → 0",
+}
+_NAMES = {
+    "rouge l": "ROUGE-L",
+    "min k pp": "Min-K++",
+    "min k": "Min-K",
+    "ks d": "KS D",
+    "auc": "AUC",
+    "f1": "F1",
 }
 _ARROWS = {"up": "↑", "down": "↓", "gold": "→ gold"}
 _METHODS = {
@@ -85,8 +99,10 @@ def score_title(name: str, direction: str | None = None) -> str:
     if name in _TITLES:
         return _TITLES[name]
     split, _, rest = name.rpartition(".")
-    words = rest.replace("_", " ").replace("rouge l", "ROUGE-L").replace("min k", "Min-K")
-    title = f"{split} {words}".strip()
+    words = rest.replace("_", " ")
+    for spelt, written in _NAMES.items():
+        words = words.replace(spelt, written)
+    title = f"{split.replace('_', ' ')} {words}".strip()
     arrow = _ARROWS.get(direction or "", "")
     return f"{title[0].upper()}{title[1:]} {arrow}".strip()
 
@@ -106,11 +122,7 @@ def label(row: Mapping[str, Any]) -> str:
     if row["role"] != "method":
         seed = row.get("seed")
         return row["role"] if seed is None else f"{row['role']} (seed {seed})"
-    method = str(row.get("method"))
-    bound = row.get("bound")
-    name = _METHODS.get(method, method)
-    if bound is not None:
-        name += f" + {'LoRA' if bound == 'identity' else bound}"
+    name = method_name(str(row.get("method")), row.get("bound"))
     notes = {
         str(row.get("name")): row.get("named"),
         "default": row.get("default"),
@@ -119,6 +131,71 @@ def label(row: Mapping[str, Any]) -> str:
     }
     told = [note for note, holds in notes.items() if holds]
     return f"{name} ({', '.join(told)})" if told else name
+
+
+def method_name(method: str, bound: str | None) -> str:
+    """Name a method with its bound: ``GD + sine``."""
+    name = _METHODS.get(method, method)
+    return name if bound is None else f"{name} + {'LoRA' if bound == 'identity' else bound}"
+
+
+def explained(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Say of each score what it tells, for a reader who is no specialist; once for all splits."""
+    found: dict[str, str] = {}
+    for name in names:
+        words = plain(name)
+        if words and words not in found.values():
+            stem = name.removesuffix("_arithmetic").rpartition(".")[2]
+            told = "gold_distance" if name.startswith("gold_distance") else stem
+            found[score_title(told)] = words
+    return list(found.items())
+
+
+def mood(gates: Sequence[Mapping[str, Any] | None]) -> str:
+    """Return what a verdict looks like: good, bad or mixed."""
+    words = {gate_word(gate) for gate in gates if gate is not None}
+    if words == {"passed"}:
+        return "good"
+    return "bad" if words == {"not passed"} else "mixed"
+
+
+def plain_verdict(gates: Sequence[Mapping[str, Any] | None]) -> str:
+    """Say what the verdict means, for a reader who is no specialist; "" where gates differ."""
+    judged = [gate for gate in gates if gate is not None]
+    words = {gate_word(gate) for gate in judged}
+    if len(words) > 1:
+        return ""
+    if not judged:
+        return (
+            "Whether something was forgotten is judged beside a gold model, trained without the "
+            "data in question. There is none here, so no number below is a proof of forgetting."
+        )
+    return _MEANING[words.pop()] + _missed(judged)
+
+
+_MEANING = {
+    "passed": (
+        "By this test the model answers questions about what was to be forgotten as a model does "
+        "that never saw it, and still knows what it was to keep."
+    ),
+    "not passed": "By this test the request is not fulfilled.",
+    "cannot decide": (
+        "The test needs more than this task offers, so it says neither that the data was forgotten "
+        "nor that it was not."
+    ),
+}
+_MISSED = {
+    "forget_quality": "on the forget set the model can be told from one that never saw it",
+    "gold_distance": "its behaviour on the forget set is too far from such a model's",
+    "utility": "it lost too much of what it was to keep",
+    "not_oracle": "it was chosen with the very model that judges it",
+}
+
+
+def _missed(gates: Sequence[Mapping[str, Any]]) -> str:
+    names = {c["name"] for gate in gates for c in failures(gate) if c.get("kind") != "task"}
+    told = [words for name, words in _MISSED.items() if name in names]
+    return f" What was missed: {'; '.join(told)}." if told else ""
 
 
 def failures(gate: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
