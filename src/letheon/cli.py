@@ -276,6 +276,31 @@ def attack(
         typer.echo(f"\nrun folder: {run_folder}")
 
 
+@app.command(epilog=_example("letheon scrub runs/own"))
+def scrub(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Where data are now: data.forget=FILE."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove the texts from a run's folder, and search every byte for what was to be forgotten.
+
+    Exit code 1, with the file named, where a forgotten string is left.
+    """
+    from letheon import scrub as module
+    from letheon import ui
+
+    with ui.watcher() as watch:
+        found = module.scrub(run_folder, set_ or [], watch=watch)
+    if as_json:
+        _json(found.to_json())
+    else:
+        module.show(found, ui.console())
+    found.check()
+
+
 @app.command(epilog=_example("letheon compare runs/gd-lora runs/gd-sine --out runs/comparison"))
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...")],
