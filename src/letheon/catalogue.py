@@ -48,8 +48,9 @@ def _bounds() -> Iterator[tuple[str, float]]:
     source = Path(__file__).with_name("adapters") / "bounds.py"
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
         match node:
-            case ast.Call(func=ast.Name(id="Bound"), args=[ast.Constant(value=name), *_, sup]):
-                yield str(name), float(sup.value) if isinstance(sup, ast.Constant) else math.inf
+            case ast.Call(func=ast.Name(id="Bound"), args=[ast.Constant(value=str(name)), *_, sup]):
+                finite = isinstance(sup, ast.Constant)
+                yield name, float(ast.literal_eval(sup)) if finite else math.inf
 
 
 def _range(sup: float) -> str:
