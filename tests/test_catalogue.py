@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from letheon.adapters import bounds as every
 from letheon.catalogue import entries
 from letheon.errors import RecipeError
 
@@ -27,6 +28,10 @@ def test_one_kind_is_listed_alone_and_bounds_say_their_range() -> None:
     bounds = entries("bounds")["bounds"]
     assert bounds["sine"] == "values within [-1, 1]"
     assert bounds["identity"] == "plain LoRA, no bound"
+    assert list(bounds) == sorted(every.names())
+    for name, line in bounds.items():
+        sup = every.get(name).sup
+        assert f"{sup:g}]" in line or sup == float("inf")
 
 
 def test_an_unknown_kind_names_the_nearest() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -644,42 +646,58 @@ def test_a_disk_that_fills_at_the_tokenizer_is_a_full_disk(target: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_run_killed_with_sigkill_ends_as_an_unbroken_one(home: Path, tmp_path: Path) -> None:
+def test_a_run_broken_off_five_times_ends_as_an_unbroken_one(home: Path, tmp_path: Path) -> None:
+    """Kills and interruptions at four seeded steps and while it evaluates; one command for all."""
     raw = changed(UNLEARN, training__steps=300, training__probe_every=100)
     loaded = recipe.load(pipeline.write(tmp_path / "recipes", raw, "case"))
     whole = run.unlearn(loaded, tmp_path / "whole", home=home).path
+    broken = tmp_path / "broken"
     command = [
         *(sys.executable, "-m", "letheon", "unlearn", str(tmp_path / "recipes/case.yaml")),
-        *("--out", str(tmp_path / "killed"), "--models", str(home)),
+        *("--out", str(broken), "--models", str(home)),
     ]
-    source = Path(run.__file__).parents[1]
-    process = subprocess.Popen(
-        command,
-        env=os.environ | {"PYTHONPATH": str(source)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    progress = tmp_path / "killed/progress.jsonl"
-    deadline = time.monotonic() + 120
-    while not (progress.exists() and progress.read_text().count('"step"') > 40):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    done = len(steps(tmp_path / "killed"))
-    assert 0 < done < 300
-    events: list[dict[str, Any]] = []
-    run.unlearn(loaded, tmp_path / "killed", home=home, watch=events.append)
-    assert next(e["step"] for e in events if e["event"] == "resume") > 0
-    broken, unbroken = steps(tmp_path / "killed"), steps(whole)
-    assert [s["step"] for s in broken] == [s["step"] for s in unbroken]
-    for mine, other in zip(broken, unbroken, strict=True):
+    chance = random.Random(5)
+    # Apart, so that no moment stands in the log before its process has begun to write.
+    moments = [f'"step": {70 * k + chance.randint(5, 40)},' for k in range(4)]
+    signals = [signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGINT, signal.SIGINT]
+    for moment, sent in zip([*moments, '"name": "training"'], signals, strict=True):
+        code, said = _break_off(command, broken / "progress.jsonl", moment, chance.random(), sent)
+        assert code == (-signal.SIGKILL if sent is signal.SIGKILL else 1), said
+        assert "Traceback" not in said
+        if sent is signal.SIGINT:
+            assert said.splitlines()[-1].startswith("error: The command was interrupted. The same")
+        assert not (broken / "manifest.json").exists(), "it had not ended"
+    assert subprocess.run(command, env=_ours(), check=False, capture_output=True).returncode == 0
+    assert [s["step"] for s in steps(broken)] == [s["step"] for s in steps(whole)]
+    for mine, other in zip(steps(broken), steps(whole), strict=True):
         assert mine["terms"] == pytest.approx(other["terms"], rel=1e-5)
-    values = {s["name"]: s["value"] for s in scores(tmp_path / "killed")["scores"]}
-    assert values == pytest.approx(
+    assert {s["name"]: s["value"] for s in scores(broken)["scores"]} == pytest.approx(
         {s["name"]: s["value"] for s in scores(whole)["scores"]}, rel=1e-5, nan_ok=True
     )
+    assert scores(broken)["gate"]["passed"] == scores(whole)["gate"]["passed"]
+    RunFolder(broken).verify_manifest()
+
+
+def _ours() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(run.__file__).parents[1])}
+
+
+def _break_off(
+    command: list[str], progress: Path, moment: str, chance: float, sent: signal.Signals
+) -> tuple[int, str]:
+    """Send a signal up to a twentieth of a second after ``moment`` stands in the log."""
+    process = subprocess.Popen(
+        command, env=_ours(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (progress.exists() and moment in progress.read_text()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    time.sleep(chance / 20)
+    process.send_signal(sent)
+    said = process.communicate(timeout=60)[1]
+    return process.returncode, said
 
 
 # --- validate and evaluate

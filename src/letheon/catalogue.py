@@ -4,7 +4,10 @@ from __future__ import annotations
 
 __all__ = ["entries"]
 
+import ast
 import math
+from collections.abc import Iterator
+from pathlib import Path
 
 from letheon import registry
 from letheon.errors import RecipeError, nearest
@@ -35,11 +38,19 @@ def entries(kind: str | None = None) -> dict[str, dict[str, str]]:
 
 def _entries(kind: str) -> dict[str, str]:
     if kind == "bounds":
-        from letheon.adapters import bounds
-
-        return {name: _range(bounds.get(name).sup) for name in bounds.names()}
+        return {name: _range(sup) for name, sup in sorted(_bounds())}
     package = _FOLDERS[kind]
     return {name: registry.summary(package, name) for name in registry.names(package)}
+
+
+def _bounds() -> Iterator[tuple[str, float]]:
+    """Read names and suprema off the source: importing it takes torch, and seconds."""
+    source = Path(__file__).with_name("adapters") / "bounds.py"
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Call(func=ast.Name(id="Bound"), args=[ast.Constant(value=str(name)), *_, sup]):
+                finite = isinstance(sup, ast.Constant)
+                yield name, float(ast.literal_eval(sup)) if finite else math.inf
 
 
 def _range(sup: float) -> str:

@@ -325,6 +325,64 @@ def attack(
         typer.echo(f"\nrun folder: {run_folder}")
 
 
+@app.command(epilog=_example('letheon chat runs/gd-sine "Who wrote The Silent Orchard?"'))
+def chat(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN")],
+    question: Annotated[
+        str | None, typer.Argument(help="Without it: a prompt, or a question a line of a pipe.")
+    ] = None,
+    models: ModelsOption = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Of an answer; default that of the run's scores.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the original, the unlearned and, if there, the gold model, side by side."""
+    from letheon import chat as module
+    from letheon import ui
+
+    interactive = question is None and sys.stdin.isatty() and not as_json
+    lines = [question] if question is not None else [] if interactive else sys.stdin
+    talk = module.Talk(run_folder, home=models, max_new_tokens=max_new_tokens, keep=interactive)
+    for note in talk.notes:
+        typer.echo(note, err=True)
+    if interactive:
+        while said := module.prompt():
+            module.show(talk.ask([said]), ui.console())
+        return
+    with ui.watcher() as watch:
+        found = talk.ask([line.strip() for line in lines if line.strip()], watch)
+    if as_json:
+        _json({"schema": 1, "answers": found})
+    else:
+        module.show(found, ui.console())
+
+
+@app.command(epilog=_example("letheon scrub runs/own"))
+def scrub(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Where data are now: data.forget=FILE."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove the texts from a run's folder, and search every byte for what was to be forgotten.
+
+    Exit code 1, with the file named, where a forgotten string is left.
+    """
+    from letheon import scrub as module
+    from letheon import ui
+
+    with ui.watcher() as watch:
+        found = module.scrub(run_folder, set_ or [], watch=watch)
+    if as_json:
+        _json(found.to_json())
+    else:
+        module.show(found, ui.console())
+    found.check()
+
+
 @app.command(epilog=_example("letheon compare runs/gd-lora runs/gd-sine --out runs/comparison"))
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...")],

@@ -6,7 +6,7 @@ kept in a folder whose records are those that the run has as its reference.
 
 from __future__ import annotations
 
-__all__ = ["Cache", "places", "subjects", "taught_with"]
+__all__ = ["Cache", "before_and_after", "gold_of", "places", "subjects", "taught_with"]
 
 import hashlib
 import json
@@ -52,31 +52,44 @@ def subjects(run: RunFolder, recipe: Recipe, homes: Sequence[Path]) -> list[Subj
             got=f"{run.path}, made without gold.scoring, with which nothing can be compared",
             remedy="Run the recipe with a gold model (gold.scoring) into another folder.",
         )
+    gold = gold_of(run, recipe, homes)
+    return [gold, *before_and_after(run, recipe, homes)]
+
+
+def gold_of(run: RunFolder, recipe: Recipe, homes: Sequence[Path]) -> Subject:
+    """Return the gold model that the run is scored with; FolderError where it is not found."""
+    assert recipe.gold.scoring is not None
     gold = _source(run, recipe.gold.scoring, "gold", homes)
+    return Subject("gold", gold, _checksum(gold))
+
+
+def before_and_after(
+    run: RunFolder, recipe: Recipe, homes: Sequence[Path]
+) -> tuple[Subject, Subject]:
+    """Return the target and the run's own model; raises as ``subjects`` does."""
     base = _source(run, recipe.model, "target", homes)
     begun = str(run.read_json(RunFolder.ENVIRONMENT).get("model"))
     # Of a hub's model nothing is at hand to tell it by: its name and revision must do.
     mark = models.checksum(Path(str(base.path))) or begun
     if mark != begun:
         raise ModelError(
-            "The target under attack is the model that the run began with.",
+            "The target is the model that the run began with.",
             got=f"{mark[:12]} of {base.path}, where the run has {begun[:12]}",
             remedy="Name with --models the folder that it was kept in, or restore the model.",
         )
     merged = run.at(RunFolder.MERGED)
     if not merged.is_dir():
         raise FolderError(
-            "An attack needs the run's merged checkpoint.",
+            "A run's own model is its merged checkpoint.",
             got=f"{run.path} without {RunFolder.MERGED}",
             remedy=f"Make it: letheon merge {run.path} --out {merged}",
         )
     own = ModelSource(path=str(merged.resolve()))
     adapter = run.at(RunFolder.ADAPTER)
-    return [
-        Subject("gold", gold, _checksum(gold)),
+    return (
         Subject("target", base, mark),
         Subject("method", own, _checksum(own), adapter if adapter.is_dir() else None, base),
-    ]
+    )
 
 
 def taught_with(target: Subject) -> float | None:
