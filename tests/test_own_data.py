@@ -147,6 +147,14 @@ def test_text_too_long_for_the_model_is_refused_or_split(
     assert records["n_tokens"].max() <= 99
 
 
+def test_texts_have_no_preferred_answers(
+    written: Callable[..., Path], letheon: Letheon, target: Path, tmp_path: Path
+) -> None:
+    place = written("f.jsonl", lines(TEXT), str(target), objective={"name": "idk_dpo"})
+    line = letheon.refuses("unlearn", place, "--out", tmp_path / "out")
+    assert "needs questions. Got: 1 of 1 forget rows without one, such as forget/0" in line
+
+
 def test_a_run_on_chats_in_a_table_with_unseen_rows_and_an_overlap(
     written: Callable[..., Path], target: Path, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from letheon import processes
 from letheon.data.example import Example
-from letheon.errors import FolderError
+from letheon.errors import DataError, FolderError
 from letheon.folder import RunFolder
 from letheon.objectives.contract import Answers, Needs
 from letheon.objectives.other_answers import REFUSALS
@@ -41,9 +41,19 @@ def made(
     """Return the forget ``examples`` with the answers that ``method`` prefers; () if none.
 
     Of several processes the main one alone lets the model speak, and all go by what it said.
+
+    Raises DataError for examples without a question, which have no other answer.
     """
     if not method.needs.preferred:
         return ()
+    unasked = [e.id for e in examples if not e.question]
+    if unasked:
+        raise DataError(
+            "A method that prefers another answer needs questions.",
+            got=f"{len(unasked)} of {len(examples)} forget rows without one, such as {unasked[0]}",
+            remedy="Choose a method that prefers none (letheon list objectives), or forget rows "
+            "with questions whose answers fit the model.",
+        )
     return processes.on_main(lambda: method.prepare(examples, answers, seed) or ())
 
 

@@ -71,7 +71,7 @@ class FewShot(Attack):
         """Return the token ids of the pairs before forget question ``i``."""
         pairs, tokenizer = _pairs(task), task.tokenizer
         chosen = Random(f"{self.seed}/{task.forget[i].id}").sample(pairs, self.k)
-        rows = [task.template.encode(tokenizer, e.question, e.answer) for e in chosen]
+        rows = [task.template.row(tokenizer, e) for e in chosen]
         return [*rows[0].ids, *(t for row in rows[1:] for t in _without_begin(task, row).ids)]
 
 
