@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from letheon.data.columns import SYNONYMS
 from letheon.data.example import Example
 from letheon.data.files import read_examples
 from letheon.errors import DataError
@@ -161,3 +163,13 @@ def test_a_row_of_another_shape_is_an_error_with_its_place(
 ) -> None:
     with pytest.raises(DataError, match=r"one shape.*line 3, after question and answer \(ques"):
         read(tmp_path, *[{"question": "x", "answer": "y"}] * 2, other)
+
+
+def test_the_documented_names_and_examples_are_those_that_are_read(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+    section = page.partition("## What a row may be")[2]
+    table, examples = section.split("```")[:2]
+    named = set(re.findall(r"`(\w+)`", table))
+    assert named == {name for names in SYNONYMS.values() for name in names}
+    rows = [json.loads(line) for line in examples.strip().splitlines()]
+    assert [len(read(tmp_path, row)) for row in rows] == [1] * 4
