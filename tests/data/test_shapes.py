@@ -91,6 +91,8 @@ def test_facts_stand_in_texts_and_in_chats_with_one_answer(tmp_path: Path) -> No
         ({"prompt": "x", "output": "y", "text": "z"}, {"text": "text"}, ("", "z")),
         ({"prompt": "x", "output": "y", "text": "z"}, {"answer": "output"}, ("x", "y")),
         ({"prompt": "x", "ctx": "z", "answer": "y"}, {"input": "ctx"}, ("x\n\nz", "y")),
+        ({"prompt": "x", "input": "z", "output": "y"}, {"question": "prompt"}, ("x", "y")),
+        ({"prompt": "x", "input": "z", "output": "y"}, {"question": "input"}, ("z", "y")),
         ({"body": "y"}, {"text": "body"}, ("", "y")),
         ({"turns": CHAT[1:3]}, {"messages": "turns"}, ("Who is Ada?", "A mathematician.")),
     ],

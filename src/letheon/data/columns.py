@@ -85,8 +85,8 @@ def _layout(
     found: Found = {role: _named(role, names, mapped, row) for role in SYNONYMS}
     asked, extra = found["question"], found["input"]
     instructed = [name.strip().casefold() for name in asked] == ["instruction"]
-    if not asked or not (instructed or "input" in mapped):
-        asked, extra = [*asked, *extra], []
+    if not (asked and (instructed or "input" in mapped)):
+        asked, extra = asked if "question" in mapped else [*asked, *extra], []
     found = {**found, "question": asked, "input": extra}
     shapes = [shape for shape in _allowed(mapped, row) if all(found[r] for r in _SHAPES[shape])]
     if not shapes:
