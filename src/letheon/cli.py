@@ -146,19 +146,68 @@ def train(
     _print_run(folder.path, as_json)
 
 
-@app.command(epilog=_example("letheon unlearn recipes/tofu_forget10_sine.yaml --set seed=1"))
+@app.command(
+    epilog=_example("letheon unlearn --model ./my-model --forget forget.csv --retain keep.csv")
+)
 def unlearn(
-    recipe: RecipeArg,
+    recipe: Annotated[
+        Path | None, typer.Argument(metavar="[RECIPE]", help="A YAML recipe; or give --model.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Without a recipe: a model's folder or hub name.")
+    ] = None,
+    forget: Annotated[str | None, typer.Option(help="The rows to forget.")] = None,
+    retain: Annotated[str | None, typer.Option(help="Rows of the same kind to keep.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="An objective or procedure; default gradient_difference.")
+    ] = None,
+    bound: Annotated[
+        str | None, typer.Option(help="The adapter's bound; default sine, none for plain LoRA.")
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="A text with {question}; default the model's own.")
+    ] = None,
     set_: SetOption = None,
     out: OutOption = None,
     models: ModelsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a model forget. The same command goes on where a killed run stopped."""
+    """Make a model forget, by a recipe or by --model and --forget alone.
+
+    The same command goes on where a killed run stopped.
+    """
     from letheon import recipe as recipes
     from letheon import run, ui
 
-    loaded = recipes.load(recipe, set_ or [])
+    words = {"--model": model, "--forget": forget, "--retain": retain}
+    words |= {"--method": method, "--bound": bound, "--template": template}
+    given = [name for name, value in words.items() if value is not None]
+    if recipe is not None:
+        if given:
+            raise InputError(
+                "A recipe says all of a run.",
+                got=f"{recipe} and {', '.join(given)}",
+                remedy="Change its keys with --set, or leave the recipe out.",
+            )
+        loaded = recipes.load(recipe, set_ or [])
+    elif model is None or forget is None:
+        raise InputError(
+            "unlearn needs a recipe, or --model and --forget.",
+            got=", ".join(given) or "neither",
+            remedy="For example: letheon unlearn --model ./my-model --forget forget.jsonl",
+        )
+    else:
+        from letheon import request
+
+        loaded = request.recipe_of(
+            model,
+            forget,
+            retain,
+            method=method,
+            bound=bound,
+            template=template,
+            overrides=set_ or [],
+        )
     with ui.watcher() as watch:
         place = out or Path("runs") / loaded.name
         folder = run.unlearn(loaded, place, home=models or place.parent, watch=watch)
@@ -373,9 +422,13 @@ def _print_run(folder: Path, as_json: bool) -> None:
     if as_json:
         _json(scores)
         return
-    _print_scores(scores["scores"], as_json=False)
-    for entry in scores["skipped"]:
-        typer.echo(f"skipped {entry['name']}: {entry['reason']}")
+    _print_scores(scores["scores"], as_json=False, before=scores.get("before"))
+    if scores["skipped"]:
+        names = ", ".join(entry["name"] for entry in scores["skipped"])
+        typer.echo(f"\nnot possible here: {names}. Why: {folder / RunFolder.SCORES}")
+    if any(entry["name"] == "gate" for entry in scores["skipped"]):
+        reason = next(e["reason"] for e in scores["skipped"] if e["name"] == "gate")
+        typer.echo(f"no verdict: {reason}")
     _print_sequence(scores)
     gate = scores.get("gate")
     if gate is not None:
@@ -397,19 +450,25 @@ def _print_sequence(scores: dict[str, Any]) -> None:
             typer.echo(f"  {row[0]}: {said}")
 
 
-def _print_scores(scores: list[dict[str, Any]], as_json: bool) -> None:
+def _print_scores(
+    scores: list[dict[str, Any]], as_json: bool, before: list[dict[str, Any]] | None = None
+) -> None:
     if as_json:
         _json({"scores": scores})
         return
     from letheon.ui import number
 
     arrows = {"up": "up", "down": "down", "gold": "to gold"}
+    target = {score["name"]: score["value"] for score in before or []}
+    if target:
+        typer.echo(f"{'':<34} {'before':>9} {'after':>9}")
     for score in scores:
+        was = f" {number(target[score['name']]):>9}" if score["name"] in target else ""
         span = (
             f"[{number(score['low'])}, {number(score['high'])}]" if score["low"] is not None else ""
         )
         typer.echo(
-            f"{score['name']:<34} {number(score['value']):>9} {span:<22} "
+            f"{score['name']:<34}{was} {number(score['value']):>9} {span:<22} "
             f"n={score['n']:<5} {arrows[score['direction']]}"
         )
 

@@ -28,7 +28,7 @@ from letheon.recipe import Adapter, Choice, DataSource
 
 def corpus_of(data: DataSource) -> Corpus:
     """Load a benchmark's corpus or the user's own files."""
-    if data.forget is not None and data.retain is not None:
+    if data.forget is not None:
         return corpus_from_files(
             forget=data.forget, retain=data.retain, unseen=data.unseen, columns=data.columns
         )

@@ -32,7 +32,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from letheon import models, preferred, processes, recall, sequence
+from letheon import models, own_words, preferred, processes, recall, sequence
 from letheon import recipe as recipes
 from letheon.adapters.arithmetic import gains, set_gain
 from letheon.data.batch import pad_id
@@ -45,7 +45,7 @@ from letheon.outputs import describe, finish, save, write_records, write_texts
 from letheon.parts import adapt, corpus_of, encode, longest_piece, texts_of
 from letheon.procedures.contract import Procedure, Setting, method_of
 from letheon.recipe import Adapter, ModelSource, Recipe
-from letheon.scoring import Scorer, check_metrics, check_rules, distance_limit
+from letheon.scoring import Scorer, asks, check_metrics, check_rules, distance_limit
 from letheon.training import loop
 from letheon.training.checkpoint import load_trained, trained_state
 from letheon.training.forward import has_adapter
@@ -54,6 +54,12 @@ from letheon.training.parallel import is_sharded
 
 # Where a trained model keeps its records, by paraphrase set.
 _RECORDS = {"validation": "validation.parquet", "scoring": RunFolder.EXAMPLES}
+
+_NO_GATE = (
+    "It compares with two models trained without the forget rows, which are not there: whether "
+    "the model is now like one that never saw them cannot be said. Give gold.selection and "
+    "gold.scoring for a verdict."
+)
 
 Watch = Callable[[dict[str, Any]], None]
 
@@ -166,10 +172,14 @@ def unlearn(
         return folder
     model = start.model(loaded)
     scorer = scorer_of(recipe, loaded, corpus)
+    if recipe.data.own_words is not None:
+        scorer = _with_own_words(recipe, model, scorer, folder)
+        corpus = scorer.corpus
+        target = _known(recipe.model, recipe, corpus, home, watch) or target
     rows, other = _spoken(recipe, model, scorer, method, folder)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     scoring = _known(recipe.gold.scoring, recipe, corpus, home, watch)
-    probe = _probe(scorer, target, selection, recipe)
+    probe = _probe(scorer, target, selection, recipe, model)
     known = {"target": target, "gold": scoring, "second_gold": selection}
     references = {name: each.records("scoring") for name, each in known.items() if each}
     if recipe.evaluation.metrics is not None:
@@ -192,8 +202,12 @@ def unlearn(
         save(model, loaded.tokenizer, recipe, folder)
         oracle = selection is not None and recipe.gold.selection == recipe.gold.scoring
         payload = scorer.scores(records, references.get("gold")) | {"oracle": oracle}
+        before = scorer.scores(references["target"], references.get("gold"))["scores"]
+        payload |= {"before": before}
         if len(references) == len(known):
             payload |= _gate(scorer, records, references, oracle, payload["skipped"])
+        else:
+            payload["skipped"].append({"name": "gate", "reason": _NO_GATE})
         for place, columns in own_past.items():
             write_records(folder, f"{place}.parquet", columns)
         for place, columns in gold_past.items():
@@ -229,6 +243,9 @@ def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
     loaded = models.load(start.source)
     scorer = scorer_of(recipe, loaded, corpus)
     model = start.model(loaded)
+    if recipe.data.own_words is not None:
+        scorer = _with_own_words(recipe, model, scorer, None)
+        target = _known(recipe.model, recipe, scorer.corpus, home, watch) or target
     rows, _ = _spoken(recipe, model, scorer, method, None)
     if recipe.adapter is not None:
         inform(model, recipe.adapter, rows, seed=start.seed, watch=watch)
@@ -236,7 +253,7 @@ def rehearse(recipe: Recipe, *, home: Path, watch: Watch) -> loop.Outcome:
         rows=rows,
         training=recipe.training,
         seed=recipe.seed,
-        probe=_probe(scorer, target, selection, recipe),
+        probe=_probe(scorer, target, selection, recipe, model),
         watch=watch,
     )
     return method.run(model, setting)
@@ -417,9 +434,24 @@ def _identity(recipe: Recipe, corpus: Corpus, checksum: str) -> str:
     return recipe.fingerprint(marks)
 
 
-def _probe(scorer: Scorer, target: _Known, selection: _Known | None, recipe: Recipe) -> loop.Probe:
+def _with_own_words(recipe: Recipe, model: Any, scorer: Scorer, folder: RunFolder | None) -> Scorer:
+    """Return the scorer of a corpus that retains what ``model``, still untouched, says itself."""
+    corpus, count = scorer.corpus, recipe.data.own_words
+    assert count is not None
+    rows = own_words.kept(folder) if folder else None
+    if rows is None:
+        rows = own_words.made(scorer.asks_itself(model), corpus.forget, count, recipe.seed)
+    evaluation = {**corpus.evaluation, "retain": rows}
+    return replace(scorer, corpus=replace(corpus, retain=rows, evaluation=evaluation))
+
+
+def _probe(
+    scorer: Scorer, target: _Known, selection: _Known | None, recipe: Recipe, model: Any
+) -> loop.Probe:
+    """Return the probe; ``model`` is the one that will forget, before its first step."""
     gold = selection.records("validation") if selection else None
-    return scorer.probe(target.records("validation"), gold, recipe.training)
+    known = scorer.known(model) if asks(recipe.training, "swap_gap") else None
+    return scorer.probe(target.records("validation"), gold, recipe.training, known=known)
 
 
 def _gate(
@@ -479,7 +511,9 @@ def rows_of(recipe: Recipe, scorer: Scorer, method: Procedure) -> loop.Rows:
     enough to check or count, and a run puts its own in their place.
     """
     corpus, tokenizer = scorer.corpus, scorer.tokenizer
-    forget, retain = corpus.forget, corpus.retain
+    # Before the model has said what it retains: enough to check or count.
+    standing_in = corpus.forget if recipe.data.own_words is not None else ()
+    forget, retain = corpus.forget, corpus.retain or standing_in
     if recipe.kind == "train":
         roles: list[str] = list(recipe.train_on)
         if "forget" in roles:  # a target has seen what earlier requests forgot
@@ -539,6 +573,8 @@ def _begin(
             write_records(folder, f"reference/{name}.parquet", reference)
         if other:
             preferred.write(folder, other)
+        if recipe.data.own_words is not None:
+            own_words.write(folder, corpus.retain)
         if other and not resumed:
             folder.append_progress(preferred.note(other))
 

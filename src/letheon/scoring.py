@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from letheon import processes, registry
+from letheon.data import swap
 from letheon.data.batch import pad_id
 from letheon.data.example import Corpus, Example
 from letheon.data.pieces import fit
@@ -92,19 +93,41 @@ class Scorer:
         """Return what answers questions with ``model`` as it is, by samples at temperature 1."""
         return lambda questions, seed: self._answers(model, questions, seed)
 
-    def _answers(self, model: Any, questions: Sequence[str], seed: int) -> list[str]:
+    def _answers(self, model: Any, questions: Sequence[str], seed: int | None) -> list[str]:
+        """Return answers by samples at temperature 1, or greedy ones without a seed."""
+        prompts = [self.template.prompt_ids(self.tokenizer, question) for question in questions]
+        found = self._said(model, prompts, temperature=0.0 if seed is None else 1.0, seed=seed or 0)
+        return [self.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in found]
+
+    def _said(
+        self, model: Any, prompts: Sequence[Sequence[int]], *, temperature: float, seed: int
+    ) -> list[list[int]]:
         model.to(processes.device())
-        found = generate(
+        return generate(
             model,
-            [self.template.prompt_ids(self.tokenizer, question) for question in questions],
+            prompts,
             pad_id=pad_id(self.tokenizer),
             eos_id=self.tokenizer.eos_token_id,
             max_new_tokens=self.settings.max_new_tokens,
             batch_tokens=self.settings.batch_tokens,
-            temperature=1.0,
+            temperature=temperature,
             seed=seed,
         )
-        return [self.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in found]
+
+    def asks_itself(self, model: Any) -> Callable[[int, int], list[tuple[str, str]]]:
+        """Return what makes ``model`` as it is ask n questions and answer them (see own_words)."""
+        return lambda count, seed: self._asked_itself(model, count, seed)
+
+    def _asked_itself(self, model: Any, count: int, seed: int) -> list[tuple[str, str]]:
+        opening = self.template.opening_ids(self.tokenizer)
+        _, between = self.template.around(self.tokenizer)
+        told = [
+            self.tokenizer.decode(ids, skip_special_tokens=True)
+            for ids in self._said(model, [opening] * count, temperature=1.0, seed=seed)
+        ]
+        questions = list(dict.fromkeys(_question(text, between.strip()) for text in told))
+        questions = [question for question in questions if question]
+        return list(zip(questions, self._answers(model, questions, None), strict=True))
 
     def check_lengths(self, model: Any) -> None:
         """Raise DataError or RecipeError when a row or a generation outgrows the model's context.
@@ -190,8 +213,28 @@ class Scorer:
             "criteria": [asdict(criterion) for criterion in found.criteria],
         }
 
+    def known(self, model: Any) -> swap.Known:
+        """Return what ``swap_gap`` goes by, of ``model`` before it forgets.
+
+        The geometric mean probability of another row's answer is what an answer has by its form
+        alone. A stand-in for a gold model, and a rough one.
+        """
+        model.to(processes.device())
+        forget, retain = self.corpus.forget, self.corpus.retain
+        corpus = replace(self.corpus, evaluation={"forget": swap.swapped(forget, retain)})
+        prepared = prepare(self.tokenizer, self.template, corpus, paraphrases="validation")
+        tokens = self.settings.batch_tokens
+        records, _ = evaluate(model, self.tokenizer, prepared, generated=(), batch_tokens=tokens)
+        words = swap.rare_words(forget, retain)[:: _stride("forget", len(forget))]
+        return swap.Known(float(np.exp(-records["forget"]["nll"].mean())), words)
+
     def probe(
-        self, target: Records, gold: Records | None, training: Training
+        self,
+        target: Records,
+        gold: Records | None,
+        training: Training,
+        *,
+        known: swap.Known | None = None,
     ) -> Callable[[Any], Mapping[str, float]]:
         """Return a quick scorer on validation paraphrases, for stopping and selecting.
 
@@ -200,6 +243,10 @@ class Scorer:
         also ``forget_quality``, ``gold_distance`` and ``gate_gap``, as far as the data allow. The
         gap is the gold distance, plus what ``utility_ratio`` falls short of the gate's floor, plus
         what the KS distance exceeds the one that the gate's forget quality allows.
+        With ``known`` it gives ``swap_gap``: what the probability of a forget row's answer exceeds
+        that of a swapped one, plus the share of its rare words that the model says, both means over
+        rows, plus what ``utility_ratio`` falls short. It says when to stop without a gold model, is
+        our own and no gate.
 
         Raises RecipeError when ``training`` has a rule on a score that it will not give. The
         scorer raises DivergedError for a model whose scores are not finite.
@@ -221,10 +268,10 @@ class Scorer:
         gap = _GAP if "gold_distance" in against else ()
         check_rules(training, [*against, *gap, *_ALONE])
         prepared = prepare(self.tokenizer, self.template, corpus, paraphrases="validation")
-        speaking = [*(("forget",) if against else ()), *SPLITS_KEPT]
+        speaking = [*(("forget",) if against or known else ()), *SPLITS_KEPT]
 
         def probe(model: Any) -> dict[str, float]:
-            records, _ = evaluate(
+            records, texts = evaluate(
                 model,
                 self.tokenizer,
                 prepared,
@@ -238,8 +285,10 @@ class Scorer:
                 "utility_ratio": _share(_utility_parts(records), before),
                 "forget_probability": float(per_example(records, "forget").mean()),
             }
+            missing = max(0.0, self.settings.utility_floor - scores["utility_ratio"])
+            if known is not None:
+                scores["swap_gap"] = _left(records, texts, known) + missing
             for name in gap:
-                missing = max(0.0, self.settings.utility_floor - scores["utility_ratio"])
                 scores[name] = scores["gold_distance"] + missing + _excess(records, gold)
             return scores
 
@@ -274,14 +323,7 @@ def check_rules(training: Training, given: Iterable[str] | bool) -> None:
     """
     with_gold = [*_AGAINST_GOLD, *_GAP]
     valid = given if not isinstance(given, bool) else [*_ALONE, *(with_gold if given else ())]
-    select = training.select
-    asked = {
-        "training.select.score": [select.score] if select else [],
-        "training.select.require": [rule.score for rule in select.require] if select else [],
-        "training.stop_at": [training.stop_at.score] if training.stop_at else [],
-        "training.stop_below": [training.stop_below.score] if training.stop_below else [],
-    }
-    for key, names in asked.items():
+    for key, names in _asked(training).items():
         for name in names:
             if name not in valid:
                 hint = " It needs gold.selection." if name in with_gold else ""
@@ -290,6 +332,22 @@ def check_rules(training: Training, given: Iterable[str] | bool) -> None:
                     got=f"{key} {name}",
                     remedy=f"{nearest(name, valid)}{hint}",
                 )
+
+
+def asks(training: Training, name: str) -> bool:
+    """Whether a rule of ``training`` goes by the probe's score ``name``."""
+    return any(name in names for names in _asked(training).values())
+
+
+def _asked(training: Training) -> dict[str, list[str]]:
+    """Return the scores that rules go by, by the rule's key."""
+    select = training.select
+    return {
+        "training.select.score": [select.score] if select else [],
+        "training.select.require": [rule.score for rule in select.require] if select else [],
+        "training.stop_at": [training.stop_at.score] if training.stop_at else [],
+        "training.stop_below": [training.stop_below.score] if training.stop_below else [],
+    }
 
 
 def _distance(records: Records, gold: Records) -> float:
@@ -301,12 +359,19 @@ def _quality(records: Records, gold: Records) -> float:
     return p_value(mine, theirs)
 
 
+def _left(records: Records, texts: Sequence[Texts], known: swap.Known) -> float:
+    likely = np.maximum(0.0, per_example(records, "forget") - known.swapped).mean()
+    told = [text.generation for text in texts if text.split == "forget"]
+    words = [swap.said(own, text) for own, text in zip(known.words, told, strict=True)]
+    return float(likely + np.mean(words))
+
+
 def _excess(records: Records, gold: Records | None) -> float:
     mine, theirs, _ = log_ratios(records, gold)
     return max(0.0, ks_statistic(mine, theirs) - critical_ks(len(mine), Limits().forget_quality))
 
 
-_ALONE = ("utility_ratio", "forget_probability")
+_ALONE = ("utility_ratio", "forget_probability", "swap_gap")
 _GAP = ("gate_gap",)
 _AGAINST_GOLD: Mapping[str, Callable[[Records, Any], float]] = {
     "gold_distance": _distance,
@@ -346,6 +411,18 @@ def _has_truth_ratio(columns: Mapping[str, Any]) -> bool:
 
 def _stride(split: str, n: int) -> int:
     return max(1, n // _PROBE_ROWS.get(split, n))
+
+
+def _question(text: str, between: str) -> str:
+    """Cut a question off from what a model said after it: at the template's text, or a line's end.
+
+    Without a text between question and answer also at a question mark.
+    """
+    before, found, _ = text.partition(between) if between else (text, "", "")
+    line = (before if found else text).strip().partition("\n")[0].strip()
+    if not between and "?" in line:
+        line = line.partition("?")[0] + "?"
+    return line
 
 
 def _sampled(records: Records) -> Records:

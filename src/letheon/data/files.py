@@ -68,7 +68,7 @@ def read_examples(
 def corpus_from_files(
     *,
     forget: str | Path,
-    retain: str | Path,
+    retain: str | Path | None,
     unseen: str | Path | None = None,
     real_authors: str | Path | None = None,
     world_facts: str | Path | None = None,
@@ -102,21 +102,22 @@ def corpus_from_files(
         for role, p in files.items()
         if p is not None
     }
-    kept = apart(roles["forget"], roles["retain"])
-    overlap = len(roles["retain"]) - len(kept)
-    roles["retain"] = kept
+    retained = roles.get("retain", ())
+    kept = apart(roles["forget"], retained)
+    if "retain" in roles:
+        roles["retain"] = kept
     check_unseen(roles.get("unseen", ()), [*roles["forget"], *kept])
     return Corpus(
         name=name,
         version=_VERSION,
         licence=licence,
         forget=roles["forget"],
-        retain=roles["retain"],
+        retain=kept,
         evaluation=roles,
         eos=eos,
         public=public,
         checksums={role: digest(rows) for role, rows in roles.items()},
-        overlap=overlap,
+        overlap=len(retained) - len(kept),
     )
 
 

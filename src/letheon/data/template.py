@@ -13,6 +13,8 @@ from letheon.errors import DataError, ModelError, RecipeError, nearest
 
 PLAIN = "Question: {question}\nAnswer: {answer}"
 
+_MARK = "here is a question"
+
 _NAMES = ("auto", "chat", "plain")
 # Some chat templates print today's date, or open a block for reasoning that no answer here fills.
 _CHAT_SETTINGS = {"date_string": "26 Jul 2024", "enable_thinking": False}
@@ -77,6 +79,29 @@ class Template:
         """Return ``example`` encoded, asked with its own question or another one."""
         asked = example.question if question is None else question
         return self.encode(tokenizer, asked, example.answer, example.facts, ends=not example.cut)
+
+    def around(self, tokenizer: Any) -> tuple[str, str]:
+        """Return the text before a question and the text between it and its answer.
+
+        Raises :class:`~letheon.errors.ModelError` as :meth:`prompt` does.
+        """
+        before, _, between = self._lead(tokenizer, _MARK).partition(_MARK)
+        return before, between
+
+    def opening_ids(self, tokenizer: Any) -> list[int]:
+        """Return the token ids before a question; the end of the text before, where they are none.
+
+        Raises :class:`~letheon.errors.ModelError` for a tokenizer that cannot begin a text.
+        """
+        before, _ = self.around(tokenizer)
+        ids = self._begin(tokenizer, _MARK) + _ids(tokenizer, before.rstrip(" "))
+        if not ids and tokenizer.eos_token_id is None:
+            raise ModelError(
+                "A model that is to ask begins after some token.",
+                got="a template with nothing before the question, no begin or end of sequence",
+                remedy="Use template 'plain', or give rows to retain.",
+            )
+        return ids or [int(tokenizer.eos_token_id)]
 
     def encode(
         self,

@@ -81,7 +81,8 @@ class ModelSource(Strict):
 
 class DataSource(Strict):
     """A ``benchmark`` by name (with its ``params``, from the hub or from the folder ``path``), or
-    your own ``forget`` and ``retain``: files, folders or data sets of the hub (docs/data.md).
+    your own ``forget`` and ``retain``: files, folders or data sets of the hub (docs/data.md). In
+    place of ``retain``, ``own_words`` is how many rows the untouched model says itself, to be kept.
     ``columns`` names the columns that hold ``question``, ``answer``, ``messages`` ... where they
     cannot be found by their names. ``unseen``: rows of the same kind that the model never saw, the
     controls of membership scores. ``long_rows``: whether rows longer than the model's context are
@@ -93,6 +94,7 @@ class DataSource(Strict):
     path: str | None = None
     forget: str | None = None
     retain: str | None = None
+    own_words: int | None = Field(None, ge=8)
     unseen: str | None = None
     columns: dict[Column, str] = Field(default_factory=dict)
     long_rows: Literal["refuse", "split"] = "refuse"
@@ -100,10 +102,14 @@ class DataSource(Strict):
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSource:
-        files = self.forget is not None and self.retain is not None
+        if self.retain is not None and self.own_words is not None:
+            raise ValueError("own_words stand in for retain: one of the two")
+        kept = self.retain is not None or self.own_words is not None
+        files = self.forget is not None and kept
         if (self.benchmark is not None) == files:
             raise ValueError("data needs either a benchmark or forget and retain files")
-        other = ("params", "path") if files else ("forget", "retain", "unseen", "columns")
+        own = ("forget", "retain", "own_words", "unseen", "columns")
+        other = ("params", "path") if files else own
         if idle := [key for key in other if getattr(self, key)]:
             kind = "forget and retain files" if files else "a benchmark"
             raise ValueError(f"data from {kind} does not use {', '.join(idle)}")

@@ -89,6 +89,8 @@ class Recipe(Strict):
             raise ValueError(f"the model of a recipe of kind {self.kind} has {' or '.join(kinds)}")
         if any(gold and gold.make for gold in (self.gold.selection, self.gold.scoring)):
             raise ValueError("a gold model has path or recipe")
+        if self.data.own_words is not None and (self.kind == "train" or self.model.path is None):
+            raise ValueError("data.own_words goes with kind unlearn and model.path")
         if self.model.quantise and self.adapter is None and self.kind == "unlearn":
             raise ValueError("a model with model.quantise needs an adapter: its weights stay fixed")
         if self.adapter is not None and self.adapter.start != "zero":
@@ -160,6 +162,7 @@ _LATER: Mapping[str, Any] = {
     "start_batches": 16,
     "long_rows": "refuse",
     "max_tokens": None,
+    "own_words": None,
 }
 
 

@@ -12,7 +12,7 @@ retain side.
 
 from __future__ import annotations
 
-__all__ = ["Balanced", "balanced"]
+__all__ = ["Balanced", "balanced", "suits"]
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +33,12 @@ from letheon.training.parallel import whole
 _LEAST = 1e-4
 
 
+def suits(objective: Objective) -> bool:
+    """Whether both sides of the objective have a gradient from the start."""
+    needs = objective.needs
+    return needs.forget_rows and needs.retain and needs.retain_reference != "distribution"
+
+
 def balanced(objective: Objective, rule: Balance | None) -> Objective:
     """Return ``objective`` under the rule, or as it is without one.
 
@@ -41,9 +47,8 @@ def balanced(objective: Objective, rule: Balance | None) -> Objective:
     """
     if rule is None:
         return objective
-    needs = objective.needs
-    both = needs.forget_rows and needs.retain
-    if not both or needs.retain_reference == "distribution":
+    if not suits(objective):
+        both = objective.needs.forget_rows and objective.needs.retain
         lacks = "compares with the untouched model" if both else "lacks one of the two"
         raise InputError(
             "training.balance needs a forget and a retain side with a gradient from the start.",
