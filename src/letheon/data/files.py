@@ -103,10 +103,9 @@ def corpus_from_files(
         if p is not None
     }
     retained = roles.get("retain", ())
-    if retain is not None:
-        roles["retain"] = apart(roles["forget"], retained)
-    kept = roles.get("retain", ())
-    overlap = len(retained) - len(kept)
+    kept = apart(roles["forget"], retained)
+    if "retain" in roles:
+        roles["retain"] = kept
     check_unseen(roles.get("unseen", ()), [*roles["forget"], *kept])
     return Corpus(
         name=name,
@@ -118,7 +117,7 @@ def corpus_from_files(
         eos=eos,
         public=public,
         checksums={role: digest(rows) for role, rows in roles.items()},
-        overlap=overlap,
+        overlap=len(retained) - len(kept),
     )
 
 

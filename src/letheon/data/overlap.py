@@ -16,12 +16,12 @@ def apart(forget: Sequence[Example], retain: Sequence[Example]) -> tuple[Example
 
     Two rows are the same when question and answer are, whatever their case and white space.
 
-    Raises :class:`~letheon.errors.DataError` when none is left.
+    Raises :class:`~letheon.errors.DataError` when there were some and none is left.
     """
     gone = {_key(row) for row in forget}
     kept = tuple(row for row in retain if _key(row) not in gone)
     dropped = len(retain) - len(kept)
-    if not kept:
+    if retain and not kept:
         raise DataError(
             "Some rows are to retain only.",
             got=f"{dropped} retain rows, all of which are also to forget",

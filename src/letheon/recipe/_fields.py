@@ -81,12 +81,12 @@ class ModelSource(Strict):
 
 class DataSource(Strict):
     """A ``benchmark`` by name (with its ``params``, from the hub or from the folder ``path``), or
-    your own ``forget`` and ``retain``: files, folders or data sets of the hub (docs/data.md).
+    your own ``forget`` and ``retain``: files, folders or data sets of the hub (docs/data.md). In
+    place of ``retain``, ``own_words`` is how many rows the untouched model says itself, to be kept.
     ``columns`` names the columns that hold ``question``, ``answer``, ``messages`` ... where they
     cannot be found by their names. ``unseen``: rows of the same kind that the model never saw, the
     controls of membership scores. ``long_rows``: whether rows longer than the model's context are
     refused, or split into pieces of at most so many tokens, or ``max_tokens`` where that is fewer.
-    In place of ``retain``, ``own_words`` is how many rows the untouched model says itself.
     """
 
     benchmark: str | None = None
