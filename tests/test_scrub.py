@@ -282,7 +282,7 @@ def test_without_the_data_a_record_of_the_same_files_stands(
     (folder / "note.txt").write_text("new")
     assert "note.txt not searched before" in letheon.refuses("scrub", folder)
     wrong = [f"--set=data.{name}={files / 'retain'}.jsonl" for name in ("forget",)]
-    assert "either to forget or to retain" in letheon.refuses("scrub", folder, *wrong, there[1])
+    assert "Some rows are to retain only" in letheon.refuses("scrub", folder, *wrong, there[1])
 
 
 @pytest.mark.parametrize("at", range(1, 9))

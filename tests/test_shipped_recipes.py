@@ -73,11 +73,11 @@ def test_the_commands_in_its_head_are_about_it(file: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("epochs: 5", "epoch: 5", r"Did you mean epochs\?"),
+        ("steps: 120", "step: 120", r"Did you mean steps\?"),
         ("name: gradient_difference", "name: gradient_diff", "nothing of this name in objectives"),
-        ("forget_weight: 0.1", "forgett_weight: 0.1", "Unknown parameter"),
+        ("gradient_difference ", "npo\n  params: {betta: 0.1} ", "Unknown parameter"),
         ("bound: sine", "bound: sinus", "no such bound"),
-        ("warmup: 0.2", "warmup: 2", "less than 1"),
+        ("ratio: 1.0", "ratio: 0", "greater than 0"),
         ('# template: "Question: {question}', 'template: "Question: {frage}', "question"),
     ],
 )
@@ -117,7 +117,7 @@ def test_published_retain_models_are_those_of_their_split() -> None:
 def test_own_data_works_with_nothing_but_places(
     target: Path, tmp_path: Path, letheon: Letheon
 ) -> None:
-    places = [f"model.path={target}", "training.epochs=1"]
+    places = [f"model.path={target}", "training.steps=2"]
     for k, name in enumerate(("forget", "retain")):
         file = tmp_path / f"{name}.jsonl"
         rows = [{"question": f"Who is {i}?", "answer": f"It is {k}{i}."} for i in range(16)]

@@ -145,7 +145,7 @@ def forecast(
             held, top = _step(model, untouched, task, rows, recipe, ledger)
         if only != "step":
             resident = weights + sizes.adapter + sizes.optimizer + sizes.folded + sizes.gathered
-            answers = resident + _answers(model, task, recipe, ledger)
+            answers = resident + _answers(model, task, recipe, ledger, on)
             generations = resident + _generations(model, task, recipe, ledger)
     gradients = min(sizes.trained, top - held)
     return Memory(
@@ -293,7 +293,7 @@ def _bf16(recipe: Recipe) -> dict[str, str]:
 
 
 @torch.no_grad()
-def _answers(model: Any, task: Task, recipe: Recipe, ledger: Ledger) -> int:
+def _answers(model: Any, task: Task, recipe: Recipe, ledger: Ledger, on: Device) -> int:
     """Return the peak of the pass over answers, above what is resident."""
     lengths = [len(row.ids) for row in task.evaluated]
     chosen = next(by_length(lengths, recipe.evaluation.batch_tokens))
@@ -301,7 +301,7 @@ def _answers(model: Any, task: Task, recipe: Recipe, ledger: Ledger) -> int:
     before = ledger.now
     ledger.restart()
     logits, _ = answer_logits(model.eval(), batch)
-    statistics(logits, batch.targets)
+    statistics(logits, batch.targets, on_cpu=on == "cpu")
     return ledger.peak - before
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from letheon.data.batch import collate
+from letheon.data.batch import Batch, collate
 from letheon.data.template import Encoded
 from letheon.models import answer_logits
 
@@ -57,8 +57,7 @@ def score_answers(
         with torch.no_grad():
             for chosen in by_length([len(r.ids) for r in rows], batch_tokens):
                 batch = collate([rows[i] for i in chosen], pad_id=pad_id).to(device)
-                logits, _ = answer_logits(model, batch)
-                table = [t.cpu().numpy() for t in statistics(logits, batch.targets)]
+                table = [t.cpu().numpy() for t in _of_batch(model, batch)]
                 facts = batch.facts.cpu().numpy()
                 cuts = np.cumsum(batch.lengths)[:-1]
                 parts = [np.split(column, cuts) for column in (*table, facts)]
@@ -86,23 +85,31 @@ def by_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
         yield chosen
 
 
-def statistics(logits: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
-    """Return what ``TokenScores`` has of each token but its fact, from logits [N, V], in chunks."""
-    pieces: list[list[Tensor]] = [[], [], [], []]
-    elements = _ELEMENTS_CPU if logits.device.type == "cpu" else _ELEMENTS
-    tokens = max(1, elements // logits.shape[-1])
+def statistics(
+    logits: Tensor, targets: Tensor, *, on_cpu: bool | None = None
+) -> tuple[Tensor, ...]:
+    """Return what ``TokenScores`` has of each token but its fact, from logits [N, V], in chunks.
+
+    ``on_cpu``: whether in chunks for a CPU's cache; default by where the logits are.
+    """
+    small = logits.device.type == "cpu" if on_cpu is None else on_cpu
+    tokens = max(1, (_ELEMENTS_CPU if small else _ELEMENTS) // logits.shape[-1])
     chunks = zip(torch.split(logits, tokens), torch.split(targets, tokens), strict=True)
-    for part, target in chunks:
-        logp = torch.log_softmax(part.float(), dim=-1)
-        p = logp.exp()
-        mean = (p * logp).sum(-1)
-        # Centred first: the difference of two squares loses half of float32's digits.
-        variance = (p * (logp - mean[:, None]).square()).sum(-1)
-        token = logp.gather(1, target[:, None])[:, 0]
-        for store, value in zip(
-            pieces,
-            (token, part.argmax(-1) == target, mean, variance.sqrt()),
-            strict=True,
-        ):
-            store.append(value)
-    return tuple(torch.cat(p) for p in pieces)
+    pieces = [_of_chunk(*chunk) for chunk in chunks]
+    return tuple(torch.cat(column) for column in zip(*pieces, strict=True))
+
+
+def _of_batch(model: Any, batch: Batch) -> tuple[Tensor, ...]:
+    # A function of its own: its logits are gone before the next batch's forward pass.
+    logits, _ = answer_logits(model, batch)
+    return statistics(logits, batch.targets)
+
+
+def _of_chunk(logits: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+    logp = torch.log_softmax(logits.float(), dim=-1)
+    p = logp.exp()
+    mean = (p * logp).sum(-1)
+    # Centred first: the difference of two squares loses half of float32's digits.
+    variance = (p * (logp - mean[:, None]).square()).sum(-1)
+    token = logp.gather(1, targets[:, None])[:, 0]
+    return token, logits.argmax(-1) == targets, mean, variance.sqrt()
