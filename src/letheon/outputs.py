@@ -5,7 +5,6 @@ from __future__ import annotations
 __all__ = ["describe", "finish", "merge", "save", "write_records", "write_texts"]
 
 import dataclasses
-import json
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -106,8 +105,7 @@ def write_records(folder: RunFolder, name: str, records: Records) -> None:
 
 def write_texts(folder: RunFolder, texts: Iterable[Texts]) -> None:
     """Write what only the owner of the data may read."""
-    lines = [json.dumps(dataclasses.asdict(t), ensure_ascii=False) + "\n" for t in texts]
-    folder.write_text(f"{RunFolder.PRIVATE}/texts.jsonl", "".join(lines))
+    folder.write_rows(f"{RunFolder.PRIVATE}/texts.jsonl", map(dataclasses.asdict, texts))
 
 
 def finish(
