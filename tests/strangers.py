@@ -31,12 +31,8 @@ def people() -> Rows:
     return rows
 
 
-@cache
-def somebody_elses() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """Make a model that knows the people, by plain transformers; its tokenizer has no pad token.
-
-    It is made once: who changes it copies it.
-    """
+def untrained() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """Make a model of random weights by plain transformers; its tokenizer has no pad token."""
     torch.manual_seed(0)
     texts = [TEXT.format(*row) for row in people()]
     raw = Tokenizer(words.BPE())
@@ -62,6 +58,15 @@ def somebody_elses() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
             eos_token_id=tokenizer.eos_token_id,
         )
     )
+    assert tokenizer.pad_token is None
+    return model, tokenizer
+
+
+@cache
+def somebody_elses() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
+    """Make a model that knows the people, once: who changes it copies it."""
+    model, tokenizer = untrained()
+    texts = [TEXT.format(*row) for row in people()]
     ids = [tokenizer(text + "<|end|>")["input_ids"] for text in texts]
     width = max(map(len, ids))
     inputs = torch.tensor([row + [0] * (width - len(row)) for row in ids])
@@ -77,12 +82,11 @@ def somebody_elses() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
-    assert tokenizer.pad_token is None
     return model.eval(), tokenizer
 
 
-def saved(place: Path) -> Path:
+def saved(place: Path, *, trained: bool = True) -> Path:
     """Save it as plain transformers do."""
-    for part in somebody_elses():
+    for part in somebody_elses() if trained else untrained():
         part.save_pretrained(place)
     return place

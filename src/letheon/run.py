@@ -42,7 +42,7 @@ from letheon.errors import DataError, MetricError, RecipeError
 from letheon.folder import RunFolder
 from letheon.given import NOTHING, Given
 from letheon.metrics.records import Records, read
-from letheon.outputs import describe, finish, save, write_records, write_texts
+from letheon.outputs import describe, ended, finish, save, write_records, write_texts
 from letheon.parts import adapt, corpus_of, encode, longest_piece, texts_of
 from letheon.procedures.contract import CommonLoop, Procedure, Setting, method_of
 from letheon.recipe import Adapter, ModelSource, Recipe
@@ -121,7 +121,7 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     method.check(rows, recipe.training, loaded.model)
     scorer.check_lengths(loaded.model)
     _begin(folder, identity, recipe, corpus, loaded.checksum)
-    seconds = _fit(recipe, loaded.model, method, rows, folder, None, watch)
+    _, seconds = _fit(recipe, loaded.model, method, rows, folder, None, watch)
     records, texts = scorer.records(loaded.model, "scoring", watch)
     validation, _ = scorer.records(loaded.model, "validation", watch, spoken=records)
     model = _to_save(loaded.model, lambda: _made_or_loaded(recipe, corpus).model)
@@ -199,7 +199,7 @@ def unlearn(
     if recipe.adapter is not None:
         file = folder.at(RunFolder.CHECKPOINTS) / "start.safetensors"
         inform(model, recipe.adapter, rows, seed=start.seed, file=file, watch=watch)
-    seconds = _fit(recipe, model, method, rows, folder, probe, watch)
+    outcome, seconds = _fit(recipe, model, method, rows, folder, probe, watch)
     records, texts = scorer.records(model, "scoring", watch)
     own_past = _recalled(scorer, past, model, watch)
     model = _to_save(model, lambda: start.model(models.load(start.source)))
@@ -211,7 +211,7 @@ def unlearn(
         oracle = selection is not None and recipe.gold.selection == recipe.gold.scoring
         payload = scorer.scores(records, references.get("gold")) | {"oracle": oracle}
         before = scorer.scores(references["target"], references.get("gold"))["scores"]
-        payload |= {"before": before}
+        payload |= {"before": before, "ended": ended(recipe.training, outcome)}
         if len(references) == len(known):
             payload |= _gate(scorer, records, references, oracle, payload["skipped"])
         else:
@@ -621,8 +621,8 @@ def _fit(
     folder: RunFolder,
     probe: loop.Probe | None,
     watch: Watch,
-) -> float:
-    """Run the method; returns its seconds over all resumes."""
+) -> tuple[loop.Outcome, float]:
+    """Run the method; returns how it ended, and its seconds over all resumes."""
     began = time.perf_counter()
 
     def note(event: dict[str, Any]) -> None:
@@ -648,4 +648,4 @@ def _fit(
     note({"event": "phase", "name": "training", "seconds": round(seconds, 2)})
     note({"event": "kept", "step": outcome.kept, "scores": dict(outcome.scores)})
     parts = (e["seconds"] for e in folder.progress() if e.get("name") == "training")
-    return float(sum(parts))
+    return outcome, float(sum(parts))

@@ -10,7 +10,7 @@ from typing import Any
 
 from letheon.folder import RunFolder
 from letheon.report.sequence import sequence_tables
-from letheon.report.words import number
+from letheon.report.words import number, shortfall
 
 Score = Mapping[str, Any]
 
@@ -26,6 +26,8 @@ def run_lines(scores: Mapping[str, Any], folder: Path) -> list[str]:
     if "gate" in reasons:
         lines.append(f"no verdict: {reasons['gate']}")
     lines += _sequence_lines(scores)
+    if missed := shortfall(scores.get("ended")):
+        lines += ["", missed]
     gate = scores.get("gate")
     if gate is not None:
         lines += ["", "forgotten and kept: " + ("passed" if gate["passed"] else "not passed")]
