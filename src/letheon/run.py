@@ -567,7 +567,7 @@ def _begin(
 
     def write() -> None:
         resumed = folder.claim(identity)
-        folder.write_text(RunFolder.RECIPE, recipes.dump(recipe))
+        folder.write_text(RunFolder.RECIPE, recipes.dump(recipe, beside=folder.path))
         folder.write_json(RunFolder.ENVIRONMENT, describe(recipe, corpus, checksum) | link)
         for name, reference in references.items():
             write_records(folder, f"reference/{name}.parquet", reference)
