@@ -104,10 +104,10 @@ def write_records(folder: RunFolder, name: str, records: Records) -> None:
         write(records, fresh)
 
 
-def write_texts(folder: RunFolder, texts: Iterable[Texts]) -> None:
-    """Write what only the owner of the data may read."""
+def write_texts(folder: RunFolder, texts: Iterable[Texts], name: str = "texts") -> None:
+    """Write what only the owner of the data may read, as ``name`` in ``private/``."""
     lines = [json.dumps(dataclasses.asdict(t), ensure_ascii=False) + "\n" for t in texts]
-    folder.write_text(f"{RunFolder.PRIVATE}/texts.jsonl", "".join(lines))
+    folder.write_text(f"{RunFolder.PRIVATE}/{name}.jsonl", "".join(lines))
 
 
 def finish(

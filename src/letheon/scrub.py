@@ -40,6 +40,8 @@ LIMITS = (
 )
 
 _TEXTS = f"{RunFolder.PRIVATE}/texts.jsonl"
+# What the model answered while it still knew.
+_BEFORE = f"{RunFolder.PRIVATE}/reference/target.jsonl"
 _LABELS = f"{RunFolder.PRIVATE}/labels.json"
 _LABELLED = ("id", "unit")
 # Shorter ones stand in texts by chance, and those without a letter are numbers.
@@ -96,10 +98,10 @@ def scrub(
 ) -> Scrubbed:
     """Remove the texts of a finished run and search what is left for what was to be forgotten.
 
-    The forgotten strings are whole questions, answers and their paraphrases, and marked facts, as
-    ``private/`` and the recipe's data tell them; ``overrides`` (``data.forget=...``) say where data
-    are now. Where a string is left the result says in which file, ``private/`` stays, and
-    ``Scrubbed.check`` raises.
+    The forgotten strings are whole questions, answers and their paraphrases, marked facts, and what
+    the model before answered in other words, as ``private/`` and the recipe's data tell them;
+    ``overrides`` (``data.forget=...``) say where data are now. Where a string is left the result
+    says in which file, ``private/`` stays, and ``Scrubbed.check`` raises.
 
     Raises FolderError for a folder that is no finished run's, DataError where nothing tells what to
     look for or the data are not those of the run, RecipeError for an override of something else.
@@ -154,9 +156,10 @@ def _data_only(overrides: Sequence[str]) -> Sequence[str]:
 def _told(folder: RunFolder, moved: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """Return the forgotten strings, what they were read from, and what could not be read."""
     texts, known, notes = [], [], []
-    if folder.at(_TEXTS).is_file():
-        texts += list(_of_private(folder.at(_TEXTS)))
-        known.append(_TEXTS)
+    for name in (_TEXTS, _BEFORE):
+        if folder.at(name).is_file():
+            texts += list(_of_private(folder.at(name), spoken=name == _BEFORE))
+            known.append(name)
     try:
         corpus = _data(folder, moved)
         texts += list(_of_corpus(corpus))
@@ -171,19 +174,34 @@ def _told(folder: RunFolder, moved: Sequence[str]) -> tuple[list[str], list[str]
     return list(dict.fromkeys(filter(None, map(str.strip, texts)))), known, notes
 
 
-def _of_private(file: Path) -> Iterator[str]:
+def _of_private(file: Path, *, spoken: bool) -> Iterator[str]:
+    """Yield questions and answers to forget and, where ``spoken``, what gave an answer away."""
     try:
         for line in file.read_text(encoding="utf-8").split("\n"):
             row = json.loads(line) if line else {"split": ""}
             if row["split"] == "forget":
                 yield row["question"]
                 yield row["answer"]
+                if spoken and _tells(row):
+                    yield row["generation"]
     except (ValueError, KeyError, TypeError) as error:
         raise FolderError(
             f"{file} tells what was forgotten, a row a line.",
             got=f"{type(error).__name__}: {error}",
             remedy="Delete it, and say where the data are: --set data.forget=....",
         ) from error
+
+
+def _tells(row: Mapping[str, str]) -> bool:
+    """Whether a generation has a word of the answer that the question has not.
+
+    Others, such as "I do not know.", tell nothing of it and may stand anywhere.
+    """
+    asked, answer, said = (
+        set(re.findall(r"\w{4,}|\d+", row[key].casefold()))
+        for key in ("question", "answer", "generation")
+    )
+    return not said.isdisjoint(answer - asked)
 
 
 def _data(folder: RunFolder, moved: Sequence[str]) -> Corpus:

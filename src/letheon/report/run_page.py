@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from letheon.report import blocks
-from letheon.report.answers import answer_blocks
+from letheon.report.answers import SHOWN, answer_blocks
 from letheon.report.asked import asked, cost, reproduce
 from letheon.report.attacked import LEGEND as ATTACKS_LEGEND
 from letheon.report.attacked import attacks, attacks_plots
@@ -98,7 +98,10 @@ def _scores(run: Run, evidence: Evidence) -> list[Markup]:
 def _answers(evidence: Evidence) -> list[Markup]:
     if not evidence.answers:
         return []
-    found = answer_blocks(evidence.answers)
+    # Who asks for the texts of their own data wants every row; a public set may be long.
+    found = answer_blocks(evidence.answers, most=None if evidence.consented else SHOWN)
+    if evidence.kept:
+        found += answer_blocks(evidence.kept, kept=True, most=SHOWN)
     if evidence.consented:
         words = "This page holds texts of the data that was to be forgotten: it is not for sharing."
         found.insert(0, blocks.paragraph(words, "warning"))
