@@ -29,7 +29,9 @@ from letheon.sequence import finished, tower
 def describe(recipe: Recipe, corpus: Corpus, checksum: str) -> dict[str, Any]:
     """Return ``environment.json``: software, machine, seed, checksums of data and model.
 
-    ``public`` tells a report whether it may show texts of the data without being asked to.
+    ``public`` tells a report whether it may show texts of the data without being asked to;
+    ``overlap`` and ``own_words`` what was retained: how many of the given rows were left out, and
+    how many rows the model itself said.
     """
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return environment() | {
@@ -39,6 +41,7 @@ def describe(recipe: Recipe, corpus: Corpus, checksum: str) -> dict[str, Any]:
         "seed": recipe.seed,
         "data": dict(corpus.checksums),
         "overlap": corpus.overlap,
+        "own_words": 0 if recipe.data.own_words is None else len(corpus.retain),
         "public": corpus.public,
         "model": checksum,
     }
