@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import pipeline
-from letheon import preferred, recipe, run
+from letheon import models, preferred, recipe, run
 from letheon.data.example import Corpus
 from letheon.errors import FolderError, InputError
 from letheon.folder import RunFolder
@@ -115,7 +115,7 @@ def test_facts_are_of_the_forget_side_alone(home: Path, tokens: str, tmp_path: P
     raw = changed(RAW, objective={"name": "idk_dpo"}, training__forget_tokens=tokens)
     loaded = recipe.load(pipeline.write(tmp_path, raw, "case"))
     target = next(home.glob("target-*")) / "merged"
-    model = run.models.load(recipe.ModelSource(path=str(target)))
+    model = models.load(recipe.ModelSource(path=str(target)))
     scorer = run.scorer_of(loaded, model, corpus_of(loaded.data))
     rows = run.rows_of(loaded, scorer, registry_make("idk_dpo"))
     parts = [sum(map(sum, (row.answer for row in side))) for side in (rows.forget, rows.preferred)]
@@ -127,7 +127,7 @@ def test_facts_are_of_the_forget_side_alone(home: Path, tokens: str, tmp_path: P
 def test_a_refusal_that_outgrows_the_context_is_refused(home: Path, tmp_path: Path) -> None:
     place = next(home.glob("target-*")) / "merged"
     loaded = recipe.load(pipeline.write(tmp_path, changed(RAW, objective={"name": "idk"}), "case"))
-    found = run.models.load(recipe.ModelSource(path=str(place)))
+    found = models.load(recipe.ModelSource(path=str(place)))
     scorer = run.scorer_of(loaded, found, corpus_of(loaded.data))
     rows = run.rows_of(loaded, scorer, registry_make("idk")).preferred
     scorer.check_rows(found.model, rows)

@@ -22,7 +22,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import pipeline
-from letheon import models, recipe, run
+from letheon import models, processes, recipe, run
 from letheon.errors import (
     DataError,
     DivergedError,
@@ -37,7 +37,9 @@ from letheon.metrics.gate import judge
 from letheon.metrics.records import read
 from letheon.metrics.verdict import Limits
 from letheon.recipe import ModelSource
+from letheon.run import _unlearn
 from letheon.run._steps import to_score
+from letheon.training import loop
 from pipeline import UNLEARN, Letheon, changed, listing
 
 FILES = {
@@ -178,7 +180,7 @@ def test_the_same_command_again_returns_at_once(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("it was trained again")
 
-    monkeypatch.setattr(run.loop, "run", never)
+    monkeypatch.setattr(loop, "run", never)
     before = {name: (sine_run / name).stat().st_mtime_ns for name in listing(sine_run)}
     homes = {name: (home / name).stat().st_mtime_ns for name in listing(home)}
     run.unlearn(recipe.load(recipes / "gd-sine.yaml"), sine_run, home=home)
@@ -578,7 +580,7 @@ def test_a_diverging_run_names_step_and_term_and_keeps_the_checkpoint(
                 next(p for p in trained[0].parameters() if p.requires_grad).fill_(torch.nan)
 
     trained: list[Any] = []
-    adapt = run.adapt
+    adapt = _unlearn.adapt
 
     def catch(model: Any, adapter: Any, **more: Any) -> Any:
         trained[:] = [adapt(model, adapter, **more)]
@@ -586,7 +588,7 @@ def test_a_diverging_run_names_step_and_term_and_keeps_the_checkpoint(
 
     loaded = recipe.load(pipeline.write(tmp_path / "recipes", UNLEARN))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "adapt", catch)
+        patch.setattr(_unlearn, "adapt", catch)
         with pytest.raises(
             DivergedError, match=r"at step 6 the term '\w+' does not. Got: nan"
         ) as e:
@@ -737,7 +739,7 @@ def test_an_evaluated_checkpoint_has_the_scores_of_its_run(
 def test_a_model_that_is_only_scored_is_put_where_the_process_computes(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run.processes, "device", lambda: torch.device("meta"))
+    monkeypatch.setattr(processes, "device", lambda: torch.device("meta"))
     loaded = to_score(ModelSource(path=str(target)))
     assert {p.device.type for p in loaded.model.parameters()} == {"meta"}
 

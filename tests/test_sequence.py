@@ -19,6 +19,7 @@ from letheon.metrics.records import read
 from letheon.recipe import ModelSource
 from letheon.report import html, load_run
 from letheon.report.sequence import sequence_tables
+from letheon.training import loop
 from pipeline import PEOPLE, UNLEARN, Letheon, changed
 
 Runs = Mapping[str, Path]
@@ -122,7 +123,7 @@ def test_the_same_command_again_returns_at_once_and_resumes_nothing(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("it was trained again")
 
-    monkeypatch.setattr(run.loop, "run", never)
+    monkeypatch.setattr(loop, "run", never)
     loaded = recipe.load(runs["second"] / "recipe.yaml")
     run.unlearn(loaded, runs["second"])
     other = recipe.override(loaded, ["after.how=merged", "training.stabilisers=[]"])

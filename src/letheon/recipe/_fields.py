@@ -32,7 +32,9 @@ Column = Literal["question", "answer", "input", "messages", "text", "unit"]
 class Strict(BaseModel):
     """Unknown keys are errors, values stay as they are read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        ser_json_inf_nan="constants", extra="forbid", frozen=True, allow_inf_nan=False
+    )
 
 
 class Choice(Strict):
