@@ -96,7 +96,7 @@ def test_what_was_kept_is_read_or_refused(spoil: str, tmp_path: Path, corpus: Co
     file.write_text(
         {"cut": text[:-9], "other rows": text.replace('"id": "', '"id": "x')}.get(spoil, "[]\n")
     )
-    with pytest.raises(FolderError, match=r"preferred\.jsonl holds another answer to each"):
+    with pytest.raises(FolderError, match=r"preferred\.jsonl holds"):
         preferred.kept(folder, corpus.forget)
 
 

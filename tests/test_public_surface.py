@@ -44,6 +44,8 @@ SURFACE = {
         "load_study",
         "markdown",
         "over_seeds",
+        "run_lines",
+        "score_lines",
         "study_html",
         "study_markdown",
         "table",

@@ -8,19 +8,28 @@ import shlex
 import subprocess
 import sys
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args, get_origin
 
 import pytest
+from pydantic import BaseModel
+
+from letheon.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
+# Records of what was decided and measured: the commands in them are those of their day.
+DATED = {"design", "results"}
 DOCUMENTS = [
-    name.relative_to(ROOT).as_posix()
-    for name in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+    page.relative_to(ROOT).as_posix()
+    for page in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+    if not DATED.intersection(page.relative_to(ROOT).parts)
 ]
 NOT_RUN = "<!-- not run -->"
 # Its blocks build on each other: test_tutorial.py runs them all in one folder.
 TUTORIAL = "docs/tutorial.md"
+# Verbs whose --set reaches the keys of a recipe, and nothing else.
+OF_A_RECIPE = ("evaluate", "plan", "train", "unlearn", "validate")
 
 
 class Block(NamedTuple):
@@ -64,6 +73,8 @@ def help_of(verb: str) -> str:
 
 def wrong(words: list[str]) -> str:
     """Say what is wrong with a command; "" when nothing is, or when it is not ours."""
+    if words[0] == "torchrun" and "letheon" in words:
+        words = words[words.index("letheon") :]
     tool, *rest = (word for word in words if "=" not in word or word.startswith("-"))
     if tool == "make":
         rules = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
@@ -74,7 +85,28 @@ def wrong(words: list[str]) -> str:
     if not text:
         return f"no verb {rest[0]}"
     options = [word.partition("=")[0] for word in rest if word.startswith("--")]
-    return ", ".join(f"no option {option}" for option in options if option not in text)
+    faults = [f"no option {option}" for option in options if option not in text]
+    if rest[0] in OF_A_RECIPE:
+        given = [value for word, value in pairwise(words) if word == "--set"]
+        keys = (value.partition("=")[0] for value in given if "=" in value)
+        faults += [f"no key {key}" for key in keys if not is_key(key)]
+    return ", ".join(faults)
+
+
+def is_key(key: str) -> bool:
+    """Whether a recipe has this dotted key; what is below a free mapping is not looked at."""
+    model: type[BaseModel] = Recipe
+    *_, last = parts = key.split(".")
+    for part in parts:
+        if part not in model.model_fields:
+            return False
+        annotation: Any = model.model_fields[part].annotation
+        inner = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type)]
+        below = [a for a in inner if issubclass(a, BaseModel)]
+        if not below:
+            return part == last or get_origin(annotation) is dict
+        model = below[0]
+    return True
 
 
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != TUTORIAL])
@@ -127,3 +159,18 @@ def test_faults_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert wrong(["letheon", "demo", "--seed", "1", "--out=x"]) == ""
     assert wrong(["letheon", "demo", "--sed", "1"]) == "no option --sed"
     assert wrong(["letheon", "dream"]) == "no verb dream"
+    spread = ["torchrun", "--nproc-per-node", "2", "-m", "letheon"]
+    assert wrong([*spread, "demo", "--out", "x"]) == ""
+    assert wrong([*spread, "demo", "--sed", "1"]) == "no option --sed"
+    assert wrong(["torchrun", "--sed", "1", "other.py"]) == ""
+
+
+def test_unknown_keys_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "help_of", lambda verb: "usage: --set KEY=VALUE")
+    command = ["letheon", "unlearn", "--set"]
+    for key in ("seed", "training.lr", "gold.scoring.path", "data.params.split", "adapter"):
+        assert wrong([*command, f"{key}=1"]) == ""
+    assert wrong([*command, "training.lr.low=1"]) == "no key training.lr.low"
+    assert wrong([*command, "training.rate=1"]) == "no key training.rate"
+    assert wrong([*command, "gold.scorer.path=x", "--set", "seed=1"]) == "no key gold.scorer.path"
+    assert wrong(["letheon", "attack", "--set", "relearn.steps=80"]) == ""

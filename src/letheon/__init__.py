@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from letheon.adapters import BoundedLoraConfig
+    from letheon.objects import unlearn
     from letheon.recipe import Recipe
     from letheon.recipe import load as load_recipe
-    from letheon.run import evaluate, train, unlearn
+    from letheon.run import evaluate, train
 
 __version__ = "0.1.0"
 
@@ -33,7 +34,7 @@ _HOMES = {
     "evaluate": ("letheon.run", "evaluate"),
     "load_recipe": ("letheon.recipe", "load"),
     "train": ("letheon.run", "train"),
-    "unlearn": ("letheon.run", "unlearn"),
+    "unlearn": ("letheon.objects", "unlearn"),
 }
 
 

@@ -128,8 +128,7 @@ def _made(
     with folder.replacing(f"attacks/{name}.parquet") as fresh:
         write({str(role): one for role, one in columns.items()}, fresh)
     if own.texts:
-        lines = [json.dumps(t, ensure_ascii=False) + "\n" for t in own.texts]
-        folder.write_text(f"{RunFolder.PRIVATE}/attacks/{name}.jsonl", "".join(lines))
+        folder.write_rows(f"{RunFolder.PRIVATE}/attacks/{name}.jsonl", own.texts)
     entry: Entry = {
         "settings": {},
         "seconds": round(seconds, 2),

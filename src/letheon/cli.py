@@ -39,6 +39,28 @@ app = typer.Typer(
 )
 
 RecipeArg = Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML recipe.")]
+RecipeOrModel = Annotated[
+    Path | None, typer.Argument(metavar="[RECIPE]", help="A YAML recipe; or give --model.")
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="Without a recipe: a model's folder or hub name.")
+]
+ForgetOption = Annotated[str | None, typer.Option("--forget", help="The rows to forget.")]
+RetainOption = Annotated[
+    str | None, typer.Option("--retain", help="Rows of the same kind to keep.")
+]
+MethodOption = Annotated[
+    str | None,
+    typer.Option("--method", help="An objective or procedure; default gradient_difference."),
+]
+BoundOption = Annotated[
+    str | None,
+    typer.Option("--bound", help="The adapter's bound; default sine, none for plain LoRA."),
+]
+TemplateOption = Annotated[
+    str | None,
+    typer.Option("--template", help="A text with {question}; default the model's own."),
+]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe's key.")
 ]
@@ -50,6 +72,17 @@ ModelsOption = Annotated[
     typer.Option("--models", help="Where models named by recipes are kept; default beside --out."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
+
+
+def _hush(quiet: bool) -> None:
+    from letheon import ui
+
+    ui.hush(quiet)
+
+
+QuietOption = Annotated[
+    bool, typer.Option("--quiet", callback=_hush, help="Show no progress, only results.")
+]
 
 
 # What torchrun may start; the others would do the same thing several times in one place.
@@ -79,6 +112,7 @@ def demo(
         typer.Option(help="Comma-separated: gd-lora,gd-sine, or OBJECTIVE-BOUND as in rmu-sine."),
     ] = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Make fictitious people, train on them, forget some of them, and show what was proven."""
     from letheon import demo as module
@@ -93,12 +127,22 @@ def demo(
 
 
 @app.command(epilog=_example("letheon validate recipes/tofu_forget10_sine.yaml"))
-def validate(recipe: RecipeArg, set_: SetOption = None, as_json: JsonOption = False) -> None:
-    """Check a recipe, its data and its models without training anything."""
-    from letheon import recipe as recipes
-    from letheon import run
+def validate(
+    recipe: RecipeOrModel = None,
+    model: ModelOption = None,
+    forget: ForgetOption = None,
+    retain: RetainOption = None,
+    method: MethodOption = None,
+    bound: BoundOption = None,
+    template: TemplateOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a run, its data and its models without training anything, and say what it will do."""
+    from letheon import request, run
 
-    lines = run.validate(recipes.load(recipe, set_ or []))
+    words = _words(model, forget, retain, method, bound, template)
+    lines = run.validate(request.recipe_or_request(recipe, words, set_ or []))
     if as_json:
         _json({"valid": True, "checked": lines})
     else:
@@ -107,7 +151,13 @@ def validate(recipe: RecipeArg, set_: SetOption = None, as_json: JsonOption = Fa
 
 @app.command(epilog=_example("letheon plan recipes/tofu_forget10_sine.yaml --card 24GB"))
 def plan(
-    recipe: RecipeArg,
+    recipe: RecipeOrModel = None,
+    model: ModelOption = None,
+    forget: ForgetOption = None,
+    retain: RetainOption = None,
+    method: MethodOption = None,
+    bound: BoundOption = None,
+    template: TemplateOption = None,
     set_: SetOption = None,
     card: Annotated[
         str | None, typer.Option(help="Memory of a device, for example 24GB; default this one's.")
@@ -116,14 +166,15 @@ def plan(
         int | None, typer.Option(min=1, help="How many there are; default the recipe's.")
     ] = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Predict the memory of a run on each device, and say what makes it fit a card."""
     from letheon import plan as module
-    from letheon import recipe as recipes
-    from letheon import ui
+    from letheon import request, ui
 
     size = None if card is None else module.card_bytes(card)
-    loaded = recipes.load(recipe, set_ or [])
+    words = _words(model, forget, retain, method, bound, template)
+    loaded = request.recipe_or_request(recipe, words, set_ or [])
     with ui.watcher() as watch:
         found = module.plan(loaded, card=size, processes=processes, watch=watch)
     if as_json:
@@ -134,7 +185,11 @@ def plan(
 
 @app.command(epilog=_example("letheon train recipes/tofu_target.yaml --out runs/target"))
 def train(
-    recipe: RecipeArg, set_: SetOption = None, out: OutOption = None, as_json: JsonOption = False
+    recipe: RecipeArg,
+    set_: SetOption = None,
+    out: OutOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Train a target or gold model."""
     from letheon import recipe as recipes
@@ -150,68 +205,38 @@ def train(
     epilog=_example("letheon unlearn --model ./my-model --forget forget.csv --retain keep.csv")
 )
 def unlearn(
-    recipe: Annotated[
-        Path | None, typer.Argument(metavar="[RECIPE]", help="A YAML recipe; or give --model.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Without a recipe: a model's folder or hub name.")
-    ] = None,
-    forget: Annotated[str | None, typer.Option(help="The rows to forget.")] = None,
-    retain: Annotated[str | None, typer.Option(help="Rows of the same kind to keep.")] = None,
-    method: Annotated[
-        str | None, typer.Option(help="An objective or procedure; default gradient_difference.")
-    ] = None,
-    bound: Annotated[
-        str | None, typer.Option(help="The adapter's bound; default sine, none for plain LoRA.")
-    ] = None,
-    template: Annotated[
-        str | None, typer.Option(help="A text with {question}; default the model's own.")
-    ] = None,
+    recipe: RecipeOrModel = None,
+    model: ModelOption = None,
+    forget: ForgetOption = None,
+    retain: RetainOption = None,
+    method: MethodOption = None,
+    bound: BoundOption = None,
+    template: TemplateOption = None,
     set_: SetOption = None,
     out: OutOption = None,
     models: ModelsOption = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Make a model forget, by a recipe or by --model and --forget alone.
 
     The same command goes on where a killed run stopped.
     """
-    from letheon import recipe as recipes
-    from letheon import run, ui
+    from letheon import request, run, ui
 
-    words = {"--model": model, "--forget": forget, "--retain": retain}
-    words |= {"--method": method, "--bound": bound, "--template": template}
-    given = [name for name, value in words.items() if value is not None]
-    if recipe is not None:
-        if given:
-            raise InputError(
-                "A recipe says all of a run.",
-                got=f"{recipe} and {', '.join(given)}",
-                remedy="Change its keys with --set, or leave the recipe out.",
-            )
-        loaded = recipes.load(recipe, set_ or [])
-    elif model is None or forget is None:
-        raise InputError(
-            "unlearn needs a recipe, or --model and --forget.",
-            got=", ".join(given) or "neither",
-            remedy="For example: letheon unlearn --model ./my-model --forget forget.jsonl",
-        )
-    else:
-        from letheon import request
-
-        loaded = request.recipe_of(
-            model,
-            forget,
-            retain,
-            method=method,
-            bound=bound,
-            template=template,
-            overrides=set_ or [],
-        )
+    words = _words(model, forget, retain, method, bound, template)
+    loaded = request.recipe_or_request(recipe, words, set_ or [])
     with ui.watcher() as watch:
         place = out or Path("runs") / loaded.name
         folder = run.unlearn(loaded, place, home=models or place.parent, watch=watch)
     _print_run(folder.path, as_json)
+
+
+def _words(*values: str | None) -> dict[str, str | None]:
+    """Name the values of a request's options."""
+    return dict(
+        zip(("model", "forget", "retain", "method", "bound", "template"), values, strict=True)
+    )
 
 
 @app.command(epilog=_example("letheon study studies/people.yaml --out runs/people --jobs 2"))
@@ -236,6 +261,7 @@ def study(
         typer.Option(help="An Optuna database's URL for the queue; default a file in the folder."),
     ] = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Compare methods with as many random trials for each. Several commands may share a study."""
     from letheon import study as module
@@ -270,12 +296,19 @@ def evaluate(
         Path | None, typer.Option(help="The log of the model that never saw the forget set.")
     ] = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Score a checkpoint on a recipe's data, or an existing TOFU evaluation log."""
     if tofu_log is not None and reference_log is not None:
         from letheon.benchmarks import tofu_log as module
 
-        _print_scores([s.to_json() for s in module.score_log(tofu_log, reference_log)], as_json)
+        scores = [score.to_json() for score in module.score_log(tofu_log, reference_log)]
+        if as_json:
+            _json({"scores": scores})
+        else:
+            from letheon import report
+
+            typer.echo("\n".join(report.score_lines(scores)))
         return
     if recipe is None or model is None:
         raise InputError(
@@ -307,6 +340,7 @@ def attack(
         typer.Option("--set", metavar="KEY=VALUE", help="For example relearn.steps=80."),
     ] = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Try to bring back what a run forgot, from it and from the gold model alike.
 
@@ -336,6 +370,7 @@ def chat(
         int | None, typer.Option(min=1, help="Of an answer; default that of the run's scores.")
     ] = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Ask the original, the unlearned and, if there, the gold model, side by side."""
     from letheon import chat as module
@@ -366,6 +401,7 @@ def scrub(
         typer.Option("--set", metavar="KEY=VALUE", help="Where data are now: data.forget=FILE."),
     ] = None,
     as_json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Remove the texts from a run's folder, and search every byte for what was to be forgotten.
 
@@ -480,6 +516,7 @@ def _json(value: Any) -> None:
 
 
 def _print_run(folder: Path, as_json: bool) -> None:
+    from letheon import report
     from letheon.folder import RunFolder
 
     if not processes.is_main():  # the folder may be on the main process's disk alone
@@ -487,56 +524,8 @@ def _print_run(folder: Path, as_json: bool) -> None:
     scores = RunFolder(folder).read_json(RunFolder.SCORES)
     if as_json:
         _json(scores)
-        return
-    _print_scores(scores["scores"], as_json=False, before=scores.get("before"))
-    if scores["skipped"]:
-        names = ", ".join(entry["name"] for entry in scores["skipped"])
-        typer.echo(f"\nnot possible here: {names}. Why: {folder / RunFolder.SCORES}")
-    if any(entry["name"] == "gate" for entry in scores["skipped"]):
-        reason = next(e["reason"] for e in scores["skipped"] if e["name"] == "gate")
-        typer.echo(f"no verdict: {reason}")
-    _print_sequence(scores)
-    gate = scores.get("gate")
-    if gate is not None:
-        typer.echo("\nforgotten and kept: " + ("passed" if gate["passed"] else "not passed"))
-        for criterion in gate["criteria"]:
-            typer.echo(f"  {'ok  ' if criterion['passed'] else 'FAIL'} {criterion['words']}")
-    typer.echo(f"\nrun folder: {folder}")
-
-
-def _print_sequence(scores: dict[str, Any]) -> None:
-    from letheon.report.sequence import sequence_tables
-
-    told = [(scores["run"]["name"], scores.get("sequence"))]
-    for title, table in sequence_tables(told):
-        typer.echo(f"\n{title}")
-        for row in table.rows:
-            cells = zip(table.headers[1:], row[1:], strict=True)
-            said = ", ".join(f"{head.rstrip(' ↑↓→')} {cell}" for head, cell in cells if cell)
-            typer.echo(f"  {row[0]}: {said}")
-
-
-def _print_scores(
-    scores: list[dict[str, Any]], as_json: bool, before: list[dict[str, Any]] | None = None
-) -> None:
-    if as_json:
-        _json({"scores": scores})
-        return
-    from letheon.ui import number
-
-    arrows = {"up": "up", "down": "down", "gold": "to gold"}
-    target = {score["name"]: score["value"] for score in before or []}
-    if target:
-        typer.echo(f"{'':<34} {'before':>9} {'after':>9}")
-    for score in scores:
-        was = f" {number(target[score['name']]):>9}" if score["name"] in target else ""
-        span = (
-            f"[{number(score['low'])}, {number(score['high'])}]" if score["low"] is not None else ""
-        )
-        typer.echo(
-            f"{score['name']:<34}{was} {number(score['value']):>9} {span:<22} "
-            f"n={score['n']:<5} {arrows[score['direction']]}"
-        )
+    else:
+        typer.echo("\n".join(report.run_lines(scores, folder)))
 
 
 def _print_comparison(comparison: dict[str, Any]) -> None:

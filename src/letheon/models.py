@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 __all__ = [
+    "MEMORY",
     "Loaded",
     "Outline",
     "answer_logits",
     "check_quantise",
     "checksum",
+    "in_memory",
     "load",
     "make",
     "outline",
@@ -25,9 +27,17 @@ from typing import Any, Literal
 
 import torch
 import transformers
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.integrations import validate_bnb_backend_availability
 from transformers.utils import is_bitsandbytes_available
 
@@ -40,6 +50,9 @@ from letheon.recipe import Make, ModelSource
 
 # Letheon shows progress of its own.
 transformers.utils.logging.disable_progress_bar()
+
+# What a recipe calls a model that was an object of the caller's.
+MEMORY = "(a model in memory)"
 
 _WEIGHTS = ("*.safetensors", "*.bin")
 
@@ -56,6 +69,11 @@ class Loaded:
     def positions(self) -> int | None:
         """The tokens of the longest text that the model reads; None where nothing limits it."""
         return getattr(self.model.config, "max_position_embeddings", None)
+
+    @property
+    def outline(self) -> Outline:
+        """The same without the weights."""
+        return Outline(self.model.config, float_type(self.model), self.tokenizer)
 
 
 @dataclass(frozen=True)
@@ -107,6 +125,43 @@ def load(source: ModelSource) -> Loaded:
     convert(model)
     commit = getattr(model.config, "_commit_hash", None)
     return Loaded(model, tokenizer, checksum(Path(path)) or f"{path}@{commit}")
+
+
+def in_memory(model: Any, tokenizer: Any) -> Loaded:
+    """Return a transformers model that is there already, as ``load`` would; it stays one object.
+
+    Its checksum is of its parameters and buffers, whatever they were loaded from. Raises ModelError
+    for what is no causal language model of transformers, carries an adapter, or has no embedding
+    for some token of ``tokenizer``.
+    """
+    kind = type(model).__name__
+    if not isinstance(model, PreTrainedModel) or model.get_output_embeddings() is None:
+        raise ModelError(
+            "A model is a causal language model of transformers, or its folder or hub name.",
+            got=f"an object of {kind}",
+            remedy="Give what AutoModelForCausalLM.from_pretrained returns. An adapter of peft is "
+            "merged first: model.merge_and_unload().",
+        )
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise ModelError(
+            "A model in memory comes with its tokenizer.",
+            got=f"an object of {type(tokenizer).__name__}",
+            remedy="Give tokenizer=AutoTokenizer.from_pretrained(...), the model's own.",
+        )
+    if any(isinstance(layer, BaseTunerLayer) for layer in model.modules()):
+        raise ModelError(
+            "A model that is to forget carries no adapter yet.",
+            got=f"{kind} with an adapter of peft",
+            remedy="Merge or unload it first.",
+        )
+    _check_vocabulary(model, tokenizer, kind)
+    compute_in(model, float_type(model))
+    convert(model)
+    sha = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha.update(tensor.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy())
+    return Loaded(model, tokenizer, f"memory:{sha.hexdigest()}")
 
 
 def outline(source: ModelSource, texts: Iterable[str]) -> Outline:
@@ -201,6 +256,13 @@ def checksum(folder: Path) -> str:
 def _place(source: ModelSource) -> tuple[str, dict[str, Any]]:
     """Return where a model is and what to ask for it with; ModelError for an absent folder."""
     path = str(source.path)
+    if path == MEMORY:
+        raise ModelError(
+            "What loads a run's model again needs a folder or a hub name.",
+            got="a run of a model that was an object in memory",
+            remedy="Save the model with save_pretrained before it forgets, and give that folder to "
+            "letheon.unlearn.",
+        )
     if path.startswith(("/", "./", "../", "~")) and not Path(path).is_dir():
         raise _unusable(path, "there is no such folder")
     return path, {"revision": source.revision} if source.revision else {}

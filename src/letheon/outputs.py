@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["describe", "finish", "merge", "save", "write_records", "write_texts"]
+__all__ = ["describe", "ended", "finish", "merge", "save", "write_records", "write_texts"]
 
 import dataclasses
-import json
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,8 +21,9 @@ from letheon.errors import FolderError, ModelError
 from letheon.evaluation.records import Texts
 from letheon.folder import RunFolder, environment, replacing
 from letheon.metrics.records import Records, write
-from letheon.recipe import ModelSource, Recipe
+from letheon.recipe import ModelSource, Recipe, Training
 from letheon.sequence import finished, tower
+from letheon.training.loop import Outcome
 
 
 def describe(recipe: Recipe, corpus: Corpus, checksum: str) -> dict[str, Any]:
@@ -106,8 +106,26 @@ def write_records(folder: RunFolder, name: str, records: Records) -> None:
 
 def write_texts(folder: RunFolder, texts: Iterable[Texts]) -> None:
     """Write what only the owner of the data may read."""
-    lines = [json.dumps(dataclasses.asdict(t), ensure_ascii=False) + "\n" for t in texts]
-    folder.write_text(f"{RunFolder.PRIVATE}/texts.jsonl", "".join(lines))
+    folder.write_rows(f"{RunFolder.PRIVATE}/texts.jsonl", map(dataclasses.asdict, texts))
+
+
+def ended(training: Training, outcome: Outcome) -> dict[str, Any]:
+    """Return how the training ended, and whether the kept checkpoint is what it was to stop at.
+
+    ``stop_at``: the rule with the kept checkpoint's score and whether that meets it; None where
+    there is no rule.
+    """
+    rule, scores = training.stop_at, outcome.scores
+    found = {
+        "steps": outcome.steps,
+        "reason": outcome.reason,
+        "kept": outcome.kept,
+        "stop_at": None,
+    }
+    if rule is not None and rule.score in scores:
+        own = {"kept": scores[rule.score], "met": rule.met(scores)}
+        found["stop_at"] = rule.model_dump(mode="json") | own
+    return found
 
 
 def finish(

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 __all__ = ["FILE", "kept", "made", "write"]
 
-import json
 from collections.abc import Callable, Sequence
 
 from letheon import processes
 from letheon.data.example import Example
-from letheon.errors import DataError, FolderError
+from letheon.errors import DataError
 from letheon.folder import RunFolder
 from letheon.metrics.rouge import rouge_l
 
@@ -63,14 +62,16 @@ def kept(folder: RunFolder) -> tuple[Example, ...] | None:
 
     A run goes on with the rows it began with.
     """
-    return processes.on_main(lambda: _read(folder))
+    rows = processes.on_main(lambda: folder.read_rows(FILE, "id", "question", "answer"))
+    if rows is None:
+        return None
+    return tuple(Example(r["id"], r["id"], r["question"], r["answer"]) for r in rows)
 
 
 def write(folder: RunFolder, rows: Sequence[Example]) -> None:
     """Write them, for a run's resume and as evidence of what it kept."""
     parts = ({"id": e.id, "question": e.question, "answer": e.answer} for e in rows)
-    lines = [json.dumps(part, ensure_ascii=False) + "\n" for part in parts]
-    folder.write_text(FILE, "".join(lines))
+    folder.write_rows(FILE, parts)
 
 
 def _near(question: str, answer: str, forget: Sequence[Example]) -> bool:
@@ -82,18 +83,3 @@ def _near(question: str, answer: str, forget: Sequence[Example]) -> bool:
         or rouge_l(said, f"{row.question} {row.answer}", stem=False).f1 >= _NEAR
         for row in forget
     )
-
-
-def _read(folder: RunFolder) -> tuple[Example, ...] | None:
-    file = folder.at(FILE)
-    if not file.is_file():
-        return None
-    try:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
-        return tuple(Example(r["id"], r["id"], r["question"], r["answer"]) for r in rows)
-    except (ValueError, TypeError, KeyError) as error:
-        raise FolderError(
-            f"{file} holds a row with id, question and answer in each line.",
-            got=f"{type(error).__name__}: {error}",
-            remedy="Delete the run's folder and run the command again.",
-        ) from error

@@ -7,8 +7,9 @@ __all__ = ["adapt", "corpus_of", "encode", "longest_piece", "objective_of", "tex
 import inspect
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_type_hints
 
 from peft.utils.error import NoMatchingPeftModuleError
@@ -20,17 +21,21 @@ from letheon.adapters.quantised import is_quantised
 from letheon.adapters.targets import adaptable_layers
 from letheon.data.example import Corpus, Example
 from letheon.data.files import corpus_from_files
+from letheon.data.memory_rows import PythonRows
 from letheon.data.template import Encoded, Template
 from letheon.errors import ModelError, RecipeError, nearest
 from letheon.objectives.contract import Objective
 from letheon.recipe import Adapter, Choice, DataSource
 
 
-def corpus_of(data: DataSource) -> Corpus:
-    """Load a benchmark's corpus or the user's own files."""
+def corpus_of(data: DataSource, rows: Mapping[str, PythonRows] = MappingProxyType({})) -> Corpus:
+    """Load a benchmark's corpus or the user's own files, or take ``rows`` in a file's place."""
     if data.forget is not None:
         return corpus_from_files(
-            forget=data.forget, retain=data.retain, unseen=data.unseen, columns=data.columns
+            forget=rows.get("forget", data.forget),
+            retain=rows.get("retain", data.retain),
+            unseen=rows.get("unseen", data.unseen),
+            columns=data.columns,
         )
     assert data.benchmark is not None
     load = registry.load("letheon.benchmarks", data.benchmark).load

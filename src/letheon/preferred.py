@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = ["FILE", "Method", "kept", "made", "note", "unsaid", "write"]
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -69,8 +68,7 @@ def kept(folder: RunFolder, examples: Sequence[Example]) -> Sequence[Example] | 
 def write(folder: RunFolder, preferred: Sequence[Example]) -> None:
     """Write them as evidence of what the run preferred, and for its resume."""
     rows = ({"id": e.id, "question": e.question, "answer": e.answer} for e in preferred)
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-    folder.write_text(FILE, "".join(lines))
+    folder.write_rows(FILE, rows)
 
 
 def note(preferred: Sequence[Example]) -> dict[str, Any]:
@@ -87,17 +85,16 @@ def unsaid(questions: Sequence[str], seed: int) -> list[str]:
 
 
 def _read(folder: RunFolder, examples: Sequence[Example]) -> list[Example] | None:
-    file = folder.at(FILE)
-    if not file.is_file():
+    rows = folder.read_rows(FILE, "id", "answer")
+    if rows is None:
         return None
-    try:
-        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line]
-        found = {str(row["id"]): str(row["answer"]) for row in rows}
-        # By id, not by place: a file of other rows must not be taken for one of these.
-        return [replace(e, answer=found[e.id], facts=(), alternates={}) for e in examples]
-    except (ValueError, TypeError, KeyError) as error:
+    # By id, not by place: a file of other rows must not be taken for one of these.
+    found = {str(row["id"]): str(row["answer"]) for row in rows}
+    lacking = [example.id for example in examples if example.id not in found]
+    if lacking:
         raise FolderError(
-            f"{file} holds another answer to each forget question.",
-            got=f"{type(error).__name__}: {error}",
+            f"{folder.at(FILE)} holds another answer to each forget question.",
+            got=f"none to {lacking[0]}",
             remedy="Delete the run's folder and run the command again.",
-        ) from error
+        )
+    return [replace(e, answer=found[e.id], facts=(), alternates={}) for e in examples]

@@ -6,12 +6,14 @@ forgotten. The rules are our reconstructions; docs/own-data.md says how they did
 
 from __future__ import annotations
 
-__all__ = ["recipe_of"]
+__all__ = ["name_of", "recipe_of", "recipe_or_request"]
 
+import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from letheon import models, registry
@@ -19,6 +21,8 @@ from letheon import recipe as recipes
 from letheon.adapters import bounds
 from letheon.data.example import Corpus
 from letheon.errors import InputError, nearest
+from letheon.given import NOTHING, Given
+from letheon.objectives.contract import Objective
 from letheon.parts import corpus_of, objective_of
 from letheon.recipe import Recipe
 from letheon.training.balance import suits
@@ -50,47 +54,80 @@ def recipe_of(
     method: str | None = None,
     bound: str | None = None,
     template: str | None = None,
-    overrides: Sequence[str] = (),
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    given: Given = NOTHING,
 ) -> Recipe:
     """Return the recipe that makes ``model`` (a folder or hub name) forget the rows of a file.
 
     Without ``retain`` the untouched model's own words are retained (see own_words).
     ``method``: an objective or procedure, default ``gradient_difference``. ``bound``: of the
-    adapter, default ``sine``; ``none`` for plain LoRA. ``overrides``: ``training.steps=200``, for
-    any key of the recipe. Reads the files, the tokenizer and the model's config, no weights.
+    adapter, default ``sine``; ``none`` for plain LoRA. ``settings``: values of the recipe's keys,
+    ``{"training.steps": 200}``. ``given``: objects in place of model, files and method. Reads the
+    files, the tokenizer and the model's config, no weights.
 
     Raises InputError for an unknown method or bound, RecipeError, DataError and ModelError as a
     run does.
     """
     raw: dict[str, Any] = {
         "kind": "unlearn",
-        "name": _name(forget),
+        "name": name_of(forget),
         "model": {"path": model},
         "data": {"forget": str(forget)}
         | ({"own_words": _OWN_WORDS} if retain is None else {"retain": str(retain)}),
-        **_method(method or _METHOD),
+        **(_told(given.objective) if given.objective else _method(method or _METHOD)),
         "adapter": {"bound": _bound(bound or _BOUND), "omega": "auto", "scale": "auto"},
         "training": {"steps": 1},
     } | ({} if template is None else {"template": template})
-    early = [each for each in overrides if not each.startswith(("training.", "evaluation."))]
+    early = {k: v for k, v in settings.items() if not k.startswith(("training.", "evaluation."))}
     first = _resolved(raw, early)
-    outline = models.outline(first.model, ())
-    corpus = corpus_of(first.data)
-    raw["training"] = _training(first, corpus, outline.config.get_text_config().hidden_size)
-    if any(each.startswith("training.epochs=") for each in overrides):
+    outline = given.model.outline if given.model else models.outline(first.model, ())
+    corpus = corpus_of(first.data, given.rows)
+    objective = given.objective or (None if first.procedure else objective_of(first.objective))
+    width = outline.config.get_text_config().hidden_size
+    raw["training"] = _training(corpus, width, balance=objective is not None and suits(objective))
+    if "training.epochs" in settings:
         del raw["training"]["steps"]
     raw["evaluation"] = {"max_new_tokens": _spoken(corpus, outline.tokenizer)}
-    return _resolved(raw, overrides)
+    return _resolved(raw, settings)
 
 
-def _resolved(raw: dict[str, Any], overrides: Sequence[str]) -> Recipe:
-    for each in overrides:
-        recipes.put(raw, *recipes.parse_override(each))
+def recipe_or_request(
+    recipe: Path | None, words: Mapping[str, str | None], overrides: Sequence[str]
+) -> Recipe:
+    """Return the recipe of a command that names one, or gives ``words`` in its place.
+
+    ``words``: values of ``model``, ``forget``, ``retain``, ``method``, ``bound``, ``template``;
+    None where not given. ``overrides``: ``training.steps=200``. Raises InputError for both or
+    neither, and as ``recipe_of`` or ``recipe.load`` do.
+    """
+    given = {name: value for name, value in words.items() if value is not None}
+    options = ", ".join(f"--{name}" for name in given)
+    if recipe is not None:
+        if given:
+            raise InputError(
+                "A recipe says all of a run.",
+                got=f"{recipe} and {options}",
+                remedy="Change its keys with --set, or leave the recipe out.",
+            )
+        return recipes.load(recipe, overrides)
+    if not {"model", "forget"} <= given.keys():
+        raise InputError(
+            "Without a recipe a run needs --model and --forget.",
+            got=options or "neither",
+            remedy="For example: letheon unlearn --model ./my-model --forget forget.jsonl",
+        )
+    settings = dict(map(recipes.parse_override, overrides))
+    return recipe_of(settings=settings, **given)  # type: ignore[arg-type]
+
+
+def _resolved(raw: dict[str, Any], settings: Mapping[str, Any]) -> Recipe:
+    for key, value in settings.items():
+        recipes.put(raw, key, value)
     return recipes.resolve(raw, where="the request")
 
 
-def _name(forget: str | Path) -> str:
-    """Return a run's name from a file's."""
+def name_of(forget: str | Path) -> str:
+    """Return a run's name from that of what it forgets."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(forget).stem).strip("-._")
     return f"forget-{plain}" if plain else "forget"
 
@@ -109,6 +146,18 @@ def _method(name: str) -> dict[str, Any]:
     return {"objective": {"name": name, "params": registry.example(_OBJECTIVES, name)}}
 
 
+def _told(objective: Objective) -> dict[str, Any]:
+    """Return what a recipe says of an objective that is an object: its file's name if it is ours.
+
+    What a caller's own one computes a recipe cannot say.
+    """
+    kind = type(objective)
+    package, _, file = kind.__module__.rpartition(".")
+    params: dict[str, Any] = dataclasses.asdict(objective)  # type: ignore[call-overload]
+    name = file if package == _OBJECTIVES else kind.__name__
+    return {"objective": {"name": name, "params": params}}
+
+
 def _bound(name: str) -> str:
     found = "identity" if name == "none" else name
     if found not in bounds.names():
@@ -117,9 +166,8 @@ def _bound(name: str) -> str:
     return found
 
 
-def _training(recipe: Recipe, corpus: Corpus, width: int) -> dict[str, Any]:
+def _training(corpus: Corpus, width: int, *, balance: bool) -> dict[str, Any]:
     """Return the loop's settings for a model of hidden size ``width``."""
-    balanced = recipe.procedure is None and suits(objective_of(recipe.objective))
     return {
         "steps": _STEPS,
         "batch_size": min(_ROWS, len(corpus.forget)),
@@ -130,7 +178,7 @@ def _training(recipe: Recipe, corpus: Corpus, width: int) -> dict[str, Any]:
         "checkpoint_every": _PROBE_EVERY,
         "select": {"score": "swap_gap"},
         "stop_at": {"score": "swap_gap", "direction": "down", "value": 0.0},
-    } | ({"balance": {"ratio": 1.0, "every": 5}} if balanced else {})
+    } | ({"balance": {"ratio": 1.0, "every": 5}} if balance else {})
 
 
 def _spoken(corpus: Corpus, tokenizer: Any) -> int:

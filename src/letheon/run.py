@@ -40,10 +40,11 @@ from letheon.data.example import Corpus, Example
 from letheon.data.template import Template
 from letheon.errors import DataError, MetricError, RecipeError
 from letheon.folder import RunFolder
+from letheon.given import NOTHING, Given
 from letheon.metrics.records import Records, read
-from letheon.outputs import describe, finish, save, write_records, write_texts
+from letheon.outputs import describe, ended, finish, save, write_records, write_texts
 from letheon.parts import adapt, corpus_of, encode, longest_piece, texts_of
-from letheon.procedures.contract import Procedure, Setting, method_of
+from letheon.procedures.contract import CommonLoop, Procedure, Setting, method_of
 from letheon.recipe import Adapter, ModelSource, Recipe
 from letheon.scoring import Scorer, asks, check_metrics, check_rules, distance_limit
 from letheon.training import loop
@@ -120,7 +121,7 @@ def train(recipe: Recipe, out: Path, *, watch: Watch = lambda event: None) -> Ru
     method.check(rows, recipe.training, loaded.model)
     scorer.check_lengths(loaded.model)
     _begin(folder, identity, recipe, corpus, loaded.checksum)
-    seconds = _fit(recipe, loaded.model, method, rows, folder, None, watch)
+    _, seconds = _fit(recipe, loaded.model, method, rows, folder, None, watch)
     records, texts = scorer.records(loaded.model, "scoring", watch)
     validation, _ = scorer.records(loaded.model, "validation", watch, spoken=records)
     model = _to_save(loaded.model, lambda: _made_or_loaded(recipe, corpus).model)
@@ -148,9 +149,16 @@ def prepare(recipe: Recipe, which: str, *, home: Path, watch: Watch = lambda eve
 
 
 def unlearn(
-    recipe: Recipe, out: Path, *, home: Path | None = None, watch: Watch = lambda event: None
+    recipe: Recipe,
+    out: Path,
+    *,
+    home: Path | None = None,
+    watch: Watch = lambda event: None,
+    given: Given = NOTHING,
 ) -> RunFolder:
     """Make the recipe's model forget; writes adapter, merged checkpoint, records and scores.
+
+    ``given`` objects take the place of what the recipe names; a model among them is changed.
 
     Models named by a recipe are trained first, into ``home`` (default: beside ``out``), when they
     are not there yet. With a gold model for scoring and another for selection the gate gives its
@@ -158,15 +166,15 @@ def unlearn(
     """
     home = home or out.parent
     watch = processes.only_main(watch)
-    corpus, method = _checked(recipe, "unlearn")
+    corpus, method = _checked(recipe, "unlearn", given)
     folder = RunFolder(out)
     folder.check_free()
     past = recall.remembered(sequence.chain(recipe), corpus_of)
     recall.check_apart(past, corpus)
-    target = _known(recipe.model, recipe, corpus, home, watch)
+    target = _known(recipe.model, recipe, corpus, home, watch, given.model)
     assert target is not None
     start = _Start.of(recipe, target.source, past)
-    loaded = models.load(start.source)
+    loaded = given.model or models.load(start.source)
     identity = _identity(recipe, corpus, loaded.checksum)
     if processes.on_main(lambda: folder.finished(identity)):
         return folder
@@ -175,7 +183,7 @@ def unlearn(
     if recipe.data.own_words is not None:
         scorer = _with_own_words(recipe, model, scorer, folder)
         corpus = scorer.corpus
-        target = _known(recipe.model, recipe, corpus, home, watch) or target
+        target = _known(recipe.model, recipe, corpus, home, watch, given.model) or target
     rows, other = _spoken(recipe, model, scorer, method, folder)
     selection = _known(recipe.gold.selection, recipe, corpus, home, watch)
     scoring = _known(recipe.gold.scoring, recipe, corpus, home, watch)
@@ -185,13 +193,13 @@ def unlearn(
     if recipe.evaluation.metrics is not None:
         scorer.scores(references["target"], references.get("gold"))
     gold_past = _recalled(scorer, past, scoring and _to_score(scoring.source).model, watch)
-    _begin(folder, identity, recipe, corpus, loaded.checksum, references, other, past)
+    _begin(folder, identity, recipe, corpus, loaded.checksum, references, other, past, given)
     if other:
         watch(preferred.note(other))
     if recipe.adapter is not None:
         file = folder.at(RunFolder.CHECKPOINTS) / "start.safetensors"
         inform(model, recipe.adapter, rows, seed=start.seed, file=file, watch=watch)
-    seconds = _fit(recipe, model, method, rows, folder, probe, watch)
+    outcome, seconds = _fit(recipe, model, method, rows, folder, probe, watch)
     records, texts = scorer.records(model, "scoring", watch)
     own_past = _recalled(scorer, past, model, watch)
     model = _to_save(model, lambda: start.model(models.load(start.source)))
@@ -203,7 +211,7 @@ def unlearn(
         oracle = selection is not None and recipe.gold.selection == recipe.gold.scoring
         payload = scorer.scores(records, references.get("gold")) | {"oracle": oracle}
         before = scorer.scores(references["target"], references.get("gold"))["scores"]
-        payload |= {"before": before}
+        payload |= {"before": before, "ended": ended(recipe.training, outcome)}
         if len(references) == len(known):
             payload |= _gate(scorer, records, references, oracle, payload["skipped"])
         else:
@@ -350,7 +358,7 @@ def validate(recipe: Recipe) -> list[str]:
     return lines
 
 
-def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Procedure]:
+def _checked(recipe: Recipe, kind: str, given: Given = NOTHING) -> tuple[Corpus, Procedure]:
     """Check what needs no model; return the corpus and what is done with it."""
     if recipe.kind != kind:
         raise RecipeError(
@@ -362,7 +370,7 @@ def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Procedure]:
     Template(recipe.template)
     check_metrics(recipe.evaluation)
     check_rules(recipe.training, recipe.gold.selection is not None)
-    method = method_of(recipe)
+    method = CommonLoop(given.objective) if given.objective else method_of(recipe)
     for source in (recipe.model, recipe.gold.selection, recipe.gold.scoring):
         if source is not None and source.recipe is not None:
             child = child_of(source, recipe)
@@ -370,11 +378,16 @@ def _checked(recipe: Recipe, kind: str) -> tuple[Corpus, Procedure]:
                 # Before the target is trained for it.
                 skeleton = adapt(models.skeleton(child.model.make), recipe.adapter, seed=None)
                 loop.check_model(method.needs, skeleton, recipe.training)
-    return corpus_of(recipe.data), method
+    return corpus_of(recipe.data, given.rows), method
 
 
 def _known(
-    source: ModelSource | None, recipe: Recipe, corpus: Corpus, home: Path, watch: Watch
+    source: ModelSource | None,
+    recipe: Recipe,
+    corpus: Corpus,
+    home: Path,
+    watch: Watch,
+    given: models.Loaded | None = None,
 ) -> _Known | None:
     if source is None:
         return None
@@ -382,7 +395,7 @@ def _known(
 
         @cache
         def evaluated(which: str) -> Records:
-            loaded = _to_score(source)
+            loaded = given or _to_score(source)
             return scorer_of(recipe, loaded, corpus).records(loaded.model, which, watch)[0]
 
         return _Known(source, evaluated, None)
@@ -562,6 +575,7 @@ def _begin(
     references: Mapping[str, Records] = MappingProxyType({}),
     other: Sequence[Example] = (),
     past: Sequence[recall.Past] = (),
+    given: Given = NOTHING,
 ) -> None:
     link = sequence.link(folder, [each.request for each in past])
 
@@ -573,6 +587,7 @@ def _begin(
             write_records(folder, f"reference/{name}.parquet", reference)
         if other:
             preferred.write(folder, other)
+        given.write(folder)
         if recipe.data.own_words is not None:
             own_words.write(folder, corpus.retain)
         if other and not resumed:
@@ -606,8 +621,8 @@ def _fit(
     folder: RunFolder,
     probe: loop.Probe | None,
     watch: Watch,
-) -> float:
-    """Run the method; returns its seconds over all resumes."""
+) -> tuple[loop.Outcome, float]:
+    """Run the method; returns how it ended, and its seconds over all resumes."""
     began = time.perf_counter()
 
     def note(event: dict[str, Any]) -> None:
@@ -633,4 +648,4 @@ def _fit(
     note({"event": "phase", "name": "training", "seconds": round(seconds, 2)})
     note({"event": "kept", "step": outcome.kept, "scores": dict(outcome.scores)})
     parts = (e["seconds"] for e in folder.progress() if e.get("name") == "training")
-    return float(sum(parts))
+    return outcome, float(sum(parts))

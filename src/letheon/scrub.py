@@ -10,7 +10,6 @@ from __future__ import annotations
 
 __all__ = ["LIMITS", "Scrubbed", "scrub", "show"]
 
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -155,7 +154,7 @@ def _told(folder: RunFolder, moved: Sequence[str]) -> tuple[list[str], list[str]
     """Return the forgotten strings, what they were read from, and what could not be read."""
     texts, known, notes = [], [], []
     if folder.at(_TEXTS).is_file():
-        texts += list(_of_private(folder.at(_TEXTS)))
+        texts += list(_of_private(folder))
         known.append(_TEXTS)
     try:
         corpus = _data(folder, moved)
@@ -171,19 +170,16 @@ def _told(folder: RunFolder, moved: Sequence[str]) -> tuple[list[str], list[str]
     return list(dict.fromkeys(filter(None, map(str.strip, texts)))), known, notes
 
 
-def _of_private(file: Path) -> Iterator[str]:
+def _of_private(folder: RunFolder) -> Iterator[str]:
     try:
-        for line in file.read_text(encoding="utf-8").split("\n"):
-            row = json.loads(line) if line else {"split": ""}
-            if row["split"] == "forget":
-                yield row["question"]
-                yield row["answer"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise FolderError(
-            f"{file} tells what was forgotten, a row a line.",
-            got=f"{type(error).__name__}: {error}",
-            remedy="Delete it, and say where the data are: --set data.forget=....",
-        ) from error
+        rows = folder.read_rows(_TEXTS, "split", "question", "answer") or ()
+    except FolderError as error:
+        remedy = "Delete it, and say where the data are: --set data.forget=...."
+        raise FolderError(error.rule, got=error.got, remedy=remedy) from error
+    for row in rows:
+        if row["split"] == "forget":
+            yield row["question"]
+            yield row["answer"]
 
 
 def _data(folder: RunFolder, moved: Sequence[str]) -> Corpus:

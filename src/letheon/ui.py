@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Board", "console", "number", "watcher"]
+__all__ = ["Board", "console", "hush", "number", "watcher"]
 
 import sys
 import time
@@ -24,6 +24,16 @@ from rich.progress import (
 _QUIET = 10.0
 
 
+# Whether the command line was told to show no progress.
+_hushed = False
+
+
+def hush(quiet: bool) -> None:
+    """Show no progress in this process from now on, if ``quiet``; results and errors stay."""
+    global _hushed
+    _hushed = quiet
+
+
 def console(*, stderr: bool = False) -> Console:
     """Return a console; results go to standard output, progress to standard error."""
     return Console(stderr=stderr, highlight=False)
@@ -37,9 +47,10 @@ def number(value: float | None) -> str:
 
 
 class Board:
-    """One line of progress for each named piece of work."""
+    """One line of progress for each named piece of work; nothing where it is not ``shown``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shown: bool = True) -> None:
+        self._shown = shown and not _hushed
         self._console = console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description:<30}"),
@@ -48,7 +59,7 @@ class Board:
             TextColumn("{task.fields[note]}"),
             TimeElapsedColumn(),
             console=self._console,
-            disable=not sys.stderr.isatty(),
+            disable=not (self._shown and sys.stderr.isatty()),
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
@@ -77,20 +88,21 @@ class Board:
 
     def _print(self, name: str, line: str, last: bool) -> None:
         at, before = self._said.get(name, (0.0, ""))
-        due = last or time.monotonic() - at > _QUIET
+        due = self._shown and (last or time.monotonic() - at > _QUIET)
         if due and line != before:
             self._said[name] = (time.monotonic(), line)
             print(line, file=sys.stderr, flush=True)
 
     def say(self, text: str) -> None:
         """Print one line above the bars."""
-        self._bars.console.print(text, markup=False)
+        if self._shown:
+            self._bars.console.print(text, markup=False)
 
 
 @contextmanager
-def watcher() -> Iterator[Callable[[dict[str, Any]], None]]:
+def watcher(*, shown: bool = True) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Yield a function that shows the events of one run."""
-    with Board() as board:
+    with Board(shown=shown) as board:
         steps: int | None = None
         note = ""
 

@@ -6,7 +6,7 @@ are active, so the weight is ``W + sum_k s_k phi_k(omega_k B_k A_k)``, and are m
 
 from __future__ import annotations
 
-__all__ = ["NEWEST", "fixed", "lay", "on_top", "without_trained"]
+__all__ = ["NEWEST", "bare", "fixed", "lay", "on_top", "without_trained"]
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,6 +47,18 @@ def on_top(model: Any, config: BoundedLoraConfig) -> Any:
     if earlier:
         _activate(model, [*earlier, NEWEST])
     return model
+
+
+def bare(model: Any) -> None:
+    """Take all adapters off a plain model whose layers carry some, in place; merge nothing.
+
+    For a model that was given as an object, where whoever put the adapters on did not finish.
+    """
+    found = [(name, m) for name, m in model.named_modules() if isinstance(m, BoundedLoraLayer)]
+    for name, layer in found:
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, layer.get_base_layer())
+    vars(model).pop("peft_config", None)  # peft would say that it was here before
 
 
 def fixed(model: Any) -> list[str]:

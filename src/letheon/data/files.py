@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from letheon.data.columns import Layout, layouts
 from letheon.data.example import Alternates, Corpus, Example, digest
+from letheon.data.memory_rows import PythonRows
 from letheon.data.overlap import apart, check_unseen
 from letheon.data.row import Row, shown
 from letheon.data.rows import read_rows
@@ -28,7 +29,7 @@ _OF_ONE_ANSWER = (
 
 
 def read_examples(
-    source: str | Path,
+    source: str | Path | PythonRows,
     *,
     columns: Mapping[Column, str] = MappingProxyType({}),
     prefix: str | None = None,
@@ -49,10 +50,11 @@ def read_examples(
     column that is missing or ambiguous, an empty answer, a fact that is not in its answer, or an id
     that comes twice.
     """
-    stem = Path(source).stem if prefix is None else prefix
+    stem = Path(source).stem if isinstance(source, str | Path) else "row"
+    stem = stem if prefix is None else prefix
     seen: dict[str, str] = {}
     examples = []
-    for i, (row, layout) in enumerate(layouts(read_rows(source), columns)):
+    for i, (row, layout) in enumerate(layouts(read_rows(source, name=stem), columns)):
         for example in _examples(row, layout, f"{stem}/{i}"):
             if example.id in seen:
                 raise DataError(
@@ -67,9 +69,9 @@ def read_examples(
 
 def corpus_from_files(
     *,
-    forget: str | Path,
-    retain: str | Path | None,
-    unseen: str | Path | None = None,
+    forget: str | Path | PythonRows,
+    retain: str | Path | PythonRows | None,
+    unseen: str | Path | PythonRows | None = None,
     real_authors: str | Path | None = None,
     world_facts: str | Path | None = None,
     name: str = "files",
@@ -78,7 +80,7 @@ def corpus_from_files(
     eos: bool = True,
     columns: Mapping[Column, str] = MappingProxyType({}),
 ) -> Corpus:
-    """Make a corpus of one file a role; what is trained on is evaluated too.
+    """Make a corpus of one source a role; what is trained on is evaluated too.
 
     ``real_authors`` and ``world_facts`` are control sets in the roles of TOFU's: kept knowledge
     with wrong options in ``perturbed_answer``. They are evaluated and, being the model's own

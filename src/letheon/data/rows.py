@@ -1,7 +1,7 @@
-"""Where rows come from: one file, a folder of files, a saved data set, or the hub.
+"""Where rows come from: one file, a folder of files, a saved data set, the hub, or Python.
 
-A source is written ``PLACE``, ``PLACE:SPLIT`` or ``PLACE:CONFIG:SPLIT``: the last two for folders
-and for data sets of the hub (``OWNER/NAME``).
+A name is ``PLACE``, ``PLACE:SPLIT`` or ``PLACE:CONFIG:SPLIT``: the last two for folders and for
+data sets of the hub (``OWNER/NAME``).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from letheon.data.memory_rows import PythonRows, memory_rows
 from letheon.data.row import Row
 from letheon.data.tables import hub_rows, is_saved, one_split, parquet_rows, saved_rows
 from letheon.data.text_files import csv_rows, json_rows, tsv_rows
@@ -29,27 +30,29 @@ _HUB = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
 
-def read_rows(source: str | Path) -> list[Row]:
-    """Read all rows of a source.
+def read_rows(source: str | Path | PythonRows, *, name: str = "the rows") -> list[Row]:
+    """Read all rows of a source; ``name`` stands in errors for one that has none.
 
     A file is ``.jsonl``, ``.json`` (a list, or lines), ``.csv`` or ``.tsv`` with a header, or
     ``.parquet``. A folder is one that ``datasets`` wrote with ``save_to_disk``, or holds files of
     these kinds: a split is named as they are, without ``-00000-of-00001``, and a config is a folder
-    inside. Anything else that reads ``OWNER/NAME`` is a data set of the hub.
+    inside. Anything else that reads ``OWNER/NAME`` is a data set of the hub. What is no name is
+    read as :func:`~letheon.data.memory_rows.memory_rows` says.
 
     Raises :class:`~letheon.errors.DataError` for a source that is missing, empty, not readable or
     malformed, with the line where there is one, and for a split that is not there or not named.
     """
+    place = source if isinstance(source, str | Path) else name
     try:
-        rows = list(_rows(source))
+        rows = list(_rows(source) if isinstance(source, str | Path) else memory_rows(source, name))
     except OSError as error:
         raise DataError(
             "A data source can be read.",
-            got=f"{source}: {error.strerror or error}",
+            got=f"{place}: {error.strerror or error}",
             remedy="Check the path and who may read it.",
         ) from error
     if not rows:
-        raise DataError("A data file has rows.", got=f"{source} has none", remedy="Add rows to it.")
+        raise DataError("A data file has rows.", got=f"{place} has none", remedy="Add rows to it.")
     return rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["RunFolder"]
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from hashlib import file_digest
 from pathlib import Path
@@ -130,6 +130,34 @@ class RunFolder:
                 remedy="Upgrade letheon to read this folder.",
             )
         return value
+
+    def write_rows(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write a file of JSON objects, one a line."""
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        self.write_text(name, "".join(lines))
+
+    def read_rows(self, name: str, *fields: str) -> list[dict[str, Any]] | None:
+        """Read what ``write_rows`` wrote; ``None`` where it is not there.
+
+        Raises ``FolderError`` for a line that is no JSON object with all ``fields``.
+        """
+        file = self.at(name)
+        if not file.is_file():
+            return None
+        try:
+            # A text may hold what splitlines takes for a line's end.
+            lines = file.read_text(encoding="utf-8").split("\n")
+            rows: list[dict[str, Any]] = [json.loads(line) for line in lines if line]
+            for row in rows:
+                for each in fields:
+                    row[each]
+        except (ValueError, TypeError, KeyError) as error:
+            raise FolderError(
+                f"{file} holds a row with {', '.join(fields)} in each line.",
+                got=f"{type(error).__name__}: {error}",
+                remedy="Delete the run's folder and run the command again.",
+            ) from error
+        return rows
 
     def append_progress(self, event: Mapping[str, Any]) -> None:
         """Add one event as one line; it is in the file when this returns."""

@@ -16,6 +16,8 @@ __all__ = [
     "load_study",
     "markdown",
     "over_seeds",
+    "run_lines",
+    "score_lines",
     "study_html",
     "study_markdown",
     "table",
@@ -28,6 +30,7 @@ from letheon.report.load import Run, load_comparison, load_run, load_runs
 from letheon.report.study_page import study_html, study_markdown
 from letheon.report.study_tables import load_study
 from letheon.report.tables import Table, details, over_seeds, table
+from letheon.report.terminal import run_lines, score_lines
 from letheon.report.to_html import html
 from letheon.report.to_markdown import markdown
 from letheon.report.words import failure_lines, verdict

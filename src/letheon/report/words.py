@@ -16,6 +16,7 @@ __all__ = [
     "number",
     "plain_verdict",
     "score_title",
+    "shortfall",
     "verdict",
     "with_interval",
 ]
@@ -67,6 +68,19 @@ _METHODS = {
     "idk": "IDK",
     "rmu": "RMU",
 }
+
+
+def shortfall(ended: Mapping[str, Any] | None) -> str:
+    """Say that a run ended without what it was to stop at, and what to try; "" if it did not."""
+    rule = (ended or {}).get("stop_at")
+    if not ended or not rule or rule["met"]:
+        return ""
+    wanted = "at least" if rule["direction"] == "up" else "at most"
+    return (
+        f"Not forgotten by its own rule: {rule['score']} was to be {wanted} "
+        f"{number(rule['value'])} and is {number(rule['kept'])} at its best, after "
+        f"{ended['steps']} steps. Try more steps, another method or a larger learning rate."
+    )
 
 
 def number(value: float | None) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 __all__ = ["OUTCOME", "SCORES", "TRIALS", "outcome", "write"]
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
@@ -38,8 +37,8 @@ def write(study: Study, out: Path, command: str) -> dict[str, Any]:
     rows = _rows(study, out)
     found = outcome(study, out, trials, rows, command)
     folder = RunFolder(out)
-    folder.write_text(TRIALS, _lines(trial for own in trials.values() for trial in own))
-    folder.write_text(SCORES, _lines(rows))
+    folder.write_rows(TRIALS, (trial for own in trials.values() for trial in own))
+    folder.write_rows(SCORES, rows)
     folder.write_json(OUTCOME, found)
     return found
 
@@ -301,7 +300,3 @@ def _accelerators(study: Study, out: Path) -> list[str]:
 def _read(file: Path) -> dict[str, Any]:
     found: dict[str, Any] = RunFolder(file.parent).read_json(file.name)
     return found
-
-
-def _lines(rows: Any) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -8,12 +8,11 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from importlib.metadata import version
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
-
-from letheon import __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ def render(page: Page) -> str:
         policy=policy,
         style=Markup(style),
         script=Markup(script),
-        version=__version__,
+        version=version("letheon"),
     )
 
 
