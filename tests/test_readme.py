@@ -132,6 +132,19 @@ def test_commands_exist(document: str) -> None:
     assert found == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_pictures_are_there_light_and_described(document: str) -> None:
+    place = ROOT / document
+    for words, name in re.findall(r"!\[(.*?)\]\((.*?)\)", place.read_text(encoding="utf-8")):
+        assert (place.parent / name).stat().st_size < 200_000, name
+        assert len(words) > 10, name
+
+
+def test_the_readme_shows_a_report_on_its_first_screen() -> None:
+    start = (ROOT / "README.md").read_text(encoding="utf-8").partition("```")[0]
+    assert "(docs/images/report.png)" in start
+
+
 # --- the reader itself
 
 

@@ -26,6 +26,25 @@ def test_a_dumped_recipe_is_the_same_recipe(tmp_path: Path) -> None:
         assert again == first
 
 
+def test_a_recipe_that_is_written_elsewhere_names_the_same_recipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.write(tmp_path / "recipes", UNLEARN, "case")
+    monkeypatch.chdir(tmp_path)
+    first = recipe.load("recipes/case.yaml")
+    place = Path("runs/deep/x")
+    place.mkdir(parents=True)
+    (place / "recipe.yaml").write_text(recipe.dump(first, beside=place))
+    again = recipe.load(place / "recipe.yaml")
+    assert str(tmp_path) not in (place / "recipe.yaml").read_text()
+    for one, other in ((first.model, again.model), (first.gold.scoring, again.gold.scoring)):
+        assert one is not None
+        assert other is not None
+        assert Path(str(one.recipe)).resolve() == Path(str(other.recipe)).resolve()
+    absolute = recipe.load(tmp_path / "recipes/case.yaml")
+    assert recipe.dump(absolute, beside=place) == recipe.dump(absolute)
+
+
 def test_overrides_are_yaml_and_scientific_numbers_are_numbers(tmp_path: Path) -> None:
     words = ("training.lr=1e-4", "seed=7", "adapter.attention=true", "evaluation.metrics=[rouge]")
     found = load(tmp_path, UNLEARN, *words)

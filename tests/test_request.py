@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 import pytest
 import torch
 
-from letheon import own_words, request, run
+from letheon import own_words, request, run, scrub
+from letheon import recipe as recipes
 from letheon.cli import main
 from letheon.data.example import Example
 from letheon.data.swap import rare_words, said, swapped
 from letheon.errors import DataError, InputError
+from letheon.report.answers import load_answers
+from letheon.scoring import Scorer
 from strangers import Rows, people, saved
 
 # In an environment of its own: no letheon is importable there.
@@ -85,7 +89,9 @@ def test_three_rows_are_forgotten_and_the_others_kept(
     if retain:
         words += ["--retain", str(write(tmp_path / "retain.jsonl", kept))]
     out = tmp_path / "out"
+    passes = counted(monkeypatch)
     letheon(monkeypatch, "unlearn", "--model", str(checkpoint), *words, "--out", str(out))
+    assert passes == ["validation", "scoring", "scoring"], "the model before once, and after"
     after = ask(out / "merged", rows)
     said = dict(zip([q for q, _ in rows], after["said"], strict=True))
     for question, answer in gone:
@@ -98,6 +104,50 @@ def test_three_rows_are_forgotten_and_the_others_kept(
     assert {s["name"]: s["value"] for s in told["before"]}["forget.rouge_l_recall"] == 1.0
     if retain:
         assert_as_adapted(checkpoint, out, rows, after["logits"])
+    assert_reported(monkeypatch, out, gone, kept)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that every pass of a model over the data adds its paraphrase set to."""
+    found: list[str] = []
+    records = Scorer.records
+
+    def noted(self: Scorer, model: Any, which: str, *rest: Any, **more: Any) -> Any:
+        found.append(which)
+        return records(self, model, which, *rest, **more)
+
+    monkeypatch.setattr(Scorer, "records", noted)
+    return found
+
+
+def assert_reported(monkeypatch: pytest.MonkeyPatch, out: Path, gone: Rows, kept: Rows) -> None:
+    """The owner sees answers before and after, nobody else does, and its recipe repeats it."""
+    given = (out.parent / "retain.jsonl").is_file()
+    letheon(monkeypatch, "report", str(out))
+    letheon(monkeypatch, "report", str(out), "--texts")
+    shared, own = (p.read_text() for p in (out / "report.html", out / "private/report.html"))
+    answers = load_answers(out)
+    assert [each.told["before"] for each in answers["forget"]] == [answer for _, answer in gone]
+    assert all(each.told["after"] != each.told["before"] for each in answers["forget"])
+    if given:
+        assert [each.told["before"] for each in answers["retain"]] == [answer for _, answer in kept]
+    assert "of 3: before 3, after 0." in own
+    heads = re.findall(r"<th [^>]*>(.*?)</th>", own.partition('id="before-and-after"')[2])
+    assert heads[:4] == ["Question", "True answer", "Before", "After"]
+    count = len(answers["retain"])
+    said = f"<dd>{count} rows that the model itself said before it forgot"
+    for page in (shared, own):
+        assert (said in page) is not given
+        assert str(out.parent) not in page, "where things are is nobody's business"
+    for question, answer in gone + kept:
+        assert question not in shared
+        assert answer not in shared
+    again = recipes.load(out / "recipe.yaml")
+    assert run.unlearn(again, out).path == out, "the same run, and it is done"
+    result = scrub.scrub(out)
+    assert result.clean
+    assert result.known[:2] == ["private/texts.jsonl", "private/reference/target.jsonl"]
+    assert not (out / "private").exists()
 
 
 def assert_as_adapted(checkpoint: Path, out: Path, rows: Rows, logits: list[list[float]]) -> None:

@@ -98,6 +98,17 @@ def test_a_run_folder_holds_every_file_and_its_manifest_verifies(sine_run: Path)
     assert not [name for name in listing(sine_run.parent) if "tmp" in name]
 
 
+def test_the_recipe_in_its_folder_repeats_a_run(
+    recipes: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(recipes.parent)
+    first = recipe.load(f"{recipes.name}/gd-sine.yaml", ["training.steps=1"])
+    made = run.unlearn(first, tmp_path / "run", home=home)
+    again = recipe.load(made.at("recipe.yaml"))
+    assert run.unlearn(again, made.path, home=home).identity() == made.identity()
+    assert not made.at("private/reference").exists(), "target and gold have their own texts"
+
+
 def test_progress_tells_steps_weights_and_probes(sine_run: Path) -> None:
     events = RunFolder(sine_run).progress()
     steps = [e for e in events if e["event"] == "step"]

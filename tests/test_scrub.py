@@ -111,6 +111,7 @@ def layers(data: bytes) -> Iterator[bytes]:
 def test_no_byte_of_a_scrubbed_run_holds_a_forgotten_string(folder: Path, letheon: Letheon) -> None:
     before = holders(folder)
     assert {"private/texts.jsonl", "private/preferred.jsonl", "examples.parquet"} <= set(before)
+    assert {"private/reference/target.jsonl", "private/reference/gold.jsonl"} <= set(before)
     assert {"attacks/sample.parquet", "reference/target.parquet"} <= set(before), "units are names"
     ended = letheon("scrub", folder)
     assert ended.code == 0, ended.err
@@ -215,6 +216,21 @@ def test_one_string_left_is_found_wherever_it_is(
     again = letheon("scrub", folder)
     assert again.code == 0, again.err
     assert holders(folder) == {}
+
+
+def test_what_the_model_told_before_in_its_own_words_is_looked_for(folder: Path) -> None:
+    file = folder / "private/reference/target.jsonl"
+    rows = [json.loads(line) for line in file.read_text().split("\n") if line]
+    told, nothing = "It is three doors down Mill Lane", "I really do not know that."
+    for row, said in zip(
+        [r for r in rows if r["split"] == "forget"], (told, nothing), strict=False
+    ):
+        row["generation"] = said
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _line(folder / "progress.jsonl", f"it said {told}, and: {nothing}")
+    result = scrub.scrub(folder)
+    assert result.known[:2] == ["private/texts.jsonl", "private/reference/target.jsonl"]
+    assert dict(result.found) == {"progress.jsonl": 1}
 
 
 def test_a_file_name_tells_too(folder: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -48,13 +47,18 @@ def shape(line: str) -> str:
 
 def missing(shown: str, printed: str) -> list[str]:
     """List the shown lines that were not printed, in this order; ``...`` stands for anything."""
-    rest = iter([shape(line) for line in printed.splitlines()])
-    return [line for line in shown.splitlines() if line.strip() and not stands(shape(line), rest)]
-
-
-def stands(line: str, printed: Iterator[str]) -> bool:
-    start, more, _ = line.partition("...")
-    return line == "..." or any(one.startswith(start) if more else one == line for one in printed)
+    rest = [shape(line) for line in printed.splitlines()]
+    absent = []
+    for line in shown.splitlines():
+        start, more, _ = shape(line).partition("...")
+        if not start:
+            continue
+        found = [one == start or bool(more and one.startswith(start)) for one in rest]
+        if any(found):
+            rest = rest[found.index(True) + 1 :]
+        else:
+            absent.append(line)
+    return absent
 
 
 def rows(file: Path) -> list[tuple[str, str]]:
@@ -72,13 +76,12 @@ def content(file: Path) -> bytes:
 def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     printed = ""
-    stale = []
     for block in blocks(TUTORIAL.read_text(encoding="utf-8")):
         if block.language:
             printed = executed(block, tmp_path)
         else:
-            stale += [(line, printed) for line in missing(block.text, printed)]
-    assert stale == []
+            stale = missing(block.text, printed)
+            assert stale == [], f"the tutorial shows these lines, and this was printed:\n{printed}"
 
     forget, keep = (rows(tmp_path / f"tutorial/{name}.csv") for name in ("forget", "keep"))
     before = ask(tmp_path / "tutorial/model", forget)["said"]

@@ -29,7 +29,9 @@ from letheon.training.loop import Outcome
 def describe(recipe: Recipe, corpus: Corpus, checksum: str) -> dict[str, Any]:
     """Return ``environment.json``: software, machine, seed, checksums of data and model.
 
-    ``public`` tells a report whether it may show texts of the data without being asked to.
+    ``public`` tells a report whether it may show texts of the data without being asked to;
+    ``overlap`` and ``own_words`` what was retained: how many of the given rows were left out, and
+    how many rows the model itself said.
     """
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return environment() | {
@@ -39,6 +41,7 @@ def describe(recipe: Recipe, corpus: Corpus, checksum: str) -> dict[str, Any]:
         "seed": recipe.seed,
         "data": dict(corpus.checksums),
         "overlap": corpus.overlap,
+        "own_words": 0 if recipe.data.own_words is None else len(corpus.retain),
         "public": corpus.public,
         "model": checksum,
     }
@@ -104,9 +107,9 @@ def write_records(folder: RunFolder, name: str, records: Records) -> None:
         write(records, fresh)
 
 
-def write_texts(folder: RunFolder, texts: Iterable[Texts]) -> None:
-    """Write what only the owner of the data may read."""
-    folder.write_rows(f"{RunFolder.PRIVATE}/texts.jsonl", map(dataclasses.asdict, texts))
+def write_texts(folder: RunFolder, texts: Iterable[Texts], name: str = "texts") -> None:
+    """Write what only the owner of the data may read, as ``name`` in ``private/``."""
+    folder.write_rows(f"{RunFolder.PRIVATE}/{name}.jsonl", map(dataclasses.asdict, texts))
 
 
 def ended(training: Training, outcome: Outcome) -> dict[str, Any]:

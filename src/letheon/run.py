@@ -39,6 +39,7 @@ from letheon.data.batch import pad_id
 from letheon.data.example import Corpus, Example
 from letheon.data.template import Template
 from letheon.errors import DataError, MetricError, RecipeError
+from letheon.evaluation.records import Texts
 from letheon.folder import RunFolder
 from letheon.given import NOTHING, Given
 from letheon.metrics.records import Records, read
@@ -67,11 +68,16 @@ Watch = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class _Known:
-    """A model that is compared with: its checkpoint, its records by paraphrase set, its seed."""
+    """A model that is compared with: its checkpoint, its records by paraphrase set, its seed.
+
+    ``texts``: what it answered when its records for scoring were made; nothing of a model that a
+    recipe trained, which has them in its own run folder.
+    """
 
     source: ModelSource
     records: Callable[[str], Records]
     seed: int | None
+    texts: Callable[[], Sequence[Texts]] = tuple
 
 
 @dataclass(frozen=True)
@@ -207,6 +213,9 @@ def unlearn(
     def write() -> None:
         write_records(folder, RunFolder.EXAMPLES, records)
         write_texts(folder, texts)
+        for name in ("target", "gold"):
+            if (each := known[name]) and (told := each.texts()):
+                write_texts(folder, told, f"reference/{name}")
         save(model, loaded.tokenizer, recipe, folder)
         oracle = selection is not None and recipe.gold.selection == recipe.gold.scoring
         payload = scorer.scores(records, references.get("gold")) | {"oracle": oracle}
@@ -394,11 +403,13 @@ def _known(
     if source.recipe is None:
 
         @cache
-        def evaluated(which: str) -> Records:
+        def evaluated(which: str) -> tuple[Records, Sequence[Texts]]:
             loaded = given or _to_score(source)
-            return scorer_of(recipe, loaded, corpus).records(loaded.model, which, watch)[0]
+            return scorer_of(recipe, loaded, corpus).records(loaded.model, which, watch)
 
-        return _Known(source, evaluated, None)
+        return _Known(
+            source, lambda which: evaluated(which)[0], None, lambda: evaluated("scoring")[1]
+        )
     child = child_of(source, recipe)
     place = home / f"{child.name}-{child.fingerprint(corpus.checksums)[:10]}"
     if not RunFolder(place).at(RunFolder.MANIFEST).is_file():
@@ -581,7 +592,7 @@ def _begin(
 
     def write() -> None:
         resumed = folder.claim(identity)
-        folder.write_text(RunFolder.RECIPE, recipes.dump(recipe))
+        folder.write_text(RunFolder.RECIPE, recipes.dump(recipe, beside=folder.path))
         folder.write_json(RunFolder.ENVIRONMENT, describe(recipe, corpus, checksum) | link)
         for name, reference in references.items():
             write_records(folder, f"reference/{name}.parquet", reference)

@@ -39,6 +39,8 @@ LIMITS = (
 )
 
 _TEXTS = f"{RunFolder.PRIVATE}/texts.jsonl"
+# What the model answered while it still knew.
+_BEFORE = f"{RunFolder.PRIVATE}/reference/target.jsonl"
 _LABELS = f"{RunFolder.PRIVATE}/labels.json"
 _LABELLED = ("id", "unit")
 # Shorter ones stand in texts by chance, and those without a letter are numbers.
@@ -95,10 +97,10 @@ def scrub(
 ) -> Scrubbed:
     """Remove the texts of a finished run and search what is left for what was to be forgotten.
 
-    The forgotten strings are whole questions, answers and their paraphrases, and marked facts, as
-    ``private/`` and the recipe's data tell them; ``overrides`` (``data.forget=...``) say where data
-    are now. Where a string is left the result says in which file, ``private/`` stays, and
-    ``Scrubbed.check`` raises.
+    The forgotten strings are whole questions, answers and their paraphrases, marked facts, and what
+    the model before answered in other words, as ``private/`` and the recipe's data tell them;
+    ``overrides`` (``data.forget=...``) say where data are now. Where a string is left the result
+    says in which file, ``private/`` stays, and ``Scrubbed.check`` raises.
 
     Raises FolderError for a folder that is no finished run's, DataError where nothing tells what to
     look for or the data are not those of the run, RecipeError for an override of something else.
@@ -153,9 +155,10 @@ def _data_only(overrides: Sequence[str]) -> Sequence[str]:
 def _told(folder: RunFolder, moved: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """Return the forgotten strings, what they were read from, and what could not be read."""
     texts, known, notes = [], [], []
-    if folder.at(_TEXTS).is_file():
-        texts += list(_of_private(folder))
-        known.append(_TEXTS)
+    for name in (_TEXTS, _BEFORE):
+        if folder.at(name).is_file():
+            texts += list(_of_private(folder, name))
+            known.append(name)
     try:
         corpus = _data(folder, moved)
         texts += list(_of_corpus(corpus))
@@ -170,9 +173,10 @@ def _told(folder: RunFolder, moved: Sequence[str]) -> tuple[list[str], list[str]
     return list(dict.fromkeys(filter(None, map(str.strip, texts)))), known, notes
 
 
-def _of_private(folder: RunFolder) -> Iterator[str]:
+def _of_private(folder: RunFolder, name: str) -> Iterator[str]:
+    """Yield questions and answers to forget and what, of the model before, gave an answer away."""
     try:
-        rows = folder.read_rows(_TEXTS, "split", "question", "answer") or ()
+        rows = folder.read_rows(name, "split", "question", "answer", "generation") or ()
     except FolderError as error:
         remedy = "Delete it, and say where the data are: --set data.forget=...."
         raise FolderError(error.rule, got=error.got, remedy=remedy) from error
@@ -180,6 +184,20 @@ def _of_private(folder: RunFolder) -> Iterator[str]:
         if row["split"] == "forget":
             yield row["question"]
             yield row["answer"]
+            if name == _BEFORE and _tells(row):
+                yield row["generation"]
+
+
+def _tells(row: Mapping[str, str]) -> bool:
+    """Whether a generation has a word of the answer that the question has not.
+
+    Others, such as "I do not know.", tell nothing of it and may stand anywhere.
+    """
+    asked, answer, said = (
+        set(re.findall(r"\w{4,}|\d+", row[key].casefold()))
+        for key in ("question", "answer", "generation")
+    )
+    return not said.isdisjoint(answer - asked)
 
 
 def _data(folder: RunFolder, moved: Sequence[str]) -> Corpus:

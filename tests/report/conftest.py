@@ -196,6 +196,17 @@ def text_line(key: int, generation: str, *, question: str = "", facts: bool = Tr
     return json.dumps(row | ({"facts": spans} if facts else {})) + "\n"
 
 
+def kept_line(key: int, generation: str) -> str:
+    row = {
+        "split": "retain",
+        "id": f"retain/{key}",
+        "question": f"Where was neighbour {key} born?",
+        "answer": f"They were born in Tolvane{key}.",
+        "generation": generation,
+    }
+    return json.dumps(row) + "\n"
+
+
 def make_recorded(place: Path, *, public: bool, evil: bool = False) -> RunFolder:
     """Make a run with records and texts, and its target and gold models in ``models`` above it."""
     run = make_run(place / "methods/npo", {"gate": gate(0.2, 0.04, 0.99)})
@@ -211,9 +222,12 @@ def make_recorded(place: Path, *, public: bool, evil: bool = False) -> RunFolder
         shutil.copy(model.at("examples.parquet"), run.at(f"reference/{name}.parquet"))
         model.at("private").mkdir()
         lines = [text_line(k, told[name].format(k)) for k in range(40)]
+        lines += [kept_line(k, f"They were born in Tolvane{k}.") for k in range(3)]
         model.write_text("private/texts.jsonl", "".join(lines))
     run.at("private").mkdir()
     lines = [text_line(k, told["npo"].format(k)) for k in range(40)]
+    lines += [kept_line(0, "In Briira.")]
+    lines += [kept_line(k, f"They were born in Tolvane{k}.") for k in (1, 2)]
     if evil:
         lines[0] = text_line(0, EVIL, question=EVIL)
     run.write_text("private/texts.jsonl", "".join(lines))

@@ -190,6 +190,8 @@ def test_before_and_after_stand_side_by_side_with_facts_marked(
     browser: Browser, of_run: Path
 ) -> None:
     tab = Tab(browser, of_run)
+    titles = tab.page.locator("#before-and-after h3").all_inner_texts()
+    assert titles == ["What was to be forgotten", "What was to be kept"]
     table = tab.page.locator("table.answers >> nth=0")
     heads = table.locator("thead th").all_inner_texts()
     assert heads == ["Question", "True answer", "Before", "After", "Gold: never knew"]

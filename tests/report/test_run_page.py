@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html as html_words
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from letheon import compare
 from letheon.errors import DataError, FolderError
@@ -26,8 +28,76 @@ def test_it_says_what_was_asked_and_what_it_took(public_run: RunFolder) -> None:
     page = made(public_run)
     assert "<dt>To forget</dt><dd>40 rows of 8 units</dd>" in page
     assert "<dt>Model</dt><dd>my/model</dd>" in page
-    assert "<dt>Command</dt><dd>letheon unlearn recipe.yaml</dd>" in page
+    assert "<dt>Command</dt><dd>letheon unlearn RUN/recipe.yaml --out ANOTHER-FOLDER</dd>" in page
     assert "<dt>Steps</dt><dd>300</dd>" in page
+
+
+def said(run: RunFolder, recipe: str, **environment: object) -> str:
+    """Return the page of the run with another recipe and more in its environment."""
+    run.write_text("recipe.yaml", recipe)
+    run.write_json("environment.json", run.read_json("environment.json") | environment)
+    return made(run)
+
+
+def test_the_command_is_of_what_was_done(public_run: RunFolder) -> None:
+    page = said(public_run, "kind: train\nmodel: {}\n", processes={"count": 2})
+    assert "torchrun --nproc-per-node 2 -m letheon train RUN/recipe.yaml --out" in page
+    public_run.write_text("progress.jsonl", "")
+    page = said(public_run, "kind: unlearn\nmodel: {}\n", processes={"count": 1})
+    assert "<dd>letheon evaluate RUN/recipe.yaml --model CHECKPOINT --out" in page
+    assert "<dt>Command</dt>" not in said(public_run, "")
+
+
+def test_where_somebody_keeps_things_is_not_on_the_page(own_run: RunFolder) -> None:
+    recipe = (
+        "model:\n  path: /home/jane/case 7/my-model\ndata:\n  forget: ~/jane/forget.csv\n"
+        "  retain: C:\\jane\\keep.csv\n  params: {path: /srv/jane}\ntemplate: /jane {question}\n"
+        "after:\n  run: runs/first\n"
+    )
+    page = said(own_run, recipe)
+    assert "<dt>Model</dt><dd>.../my-model</dd>" in page
+    assert "with all its copies: .../my-model" in page
+    told = html_words.unescape(page.partition("<pre")[2].partition("</pre>")[0])
+    assert yaml.safe_load(told.partition("<code>")[2].partition("</code>")[0]) == {
+        "model": {"path": ".../my-model"},
+        "data": {
+            "forget": ".../forget.csv",
+            "retain": ".../keep.csv",
+            "params": {"path": ".../jane"},
+        },
+        "template": "/jane {question}",
+        "after": {"run": "runs/first"},
+    }
+    assert "recipe.yaml in the folder has all" in page
+    assert (own_run.path / "recipe.yaml").read_text() == recipe
+    relative = said(own_run, "model: {path: ../case/my-model}  # as it was\n")
+    assert "model: {path: ../case/my-model}  # as it was" in relative
+    assert "in the folder has all" not in relative
+
+
+@pytest.mark.parametrize(
+    ("overlap", "words"),
+    [
+        (0, ""),
+        (1, "1 row to keep that was given is also to be forgotten"),
+        (1200, "1,200 rows to keep that were given are also to be forgotten"),
+    ],
+)
+def test_rows_that_were_left_out_are_told(own_run: RunFolder, overlap: int, words: str) -> None:
+    page = said(own_run, "model: {path: x}\n", overlap=overlap)
+    assert words in page
+    assert ("<dt>Left out</dt>" in page) is bool(overlap)
+
+
+def test_own_words_are_told_where_one_looks_for_what_was_kept(own_run: RunFolder) -> None:
+    words = ("rows that the model itself said before it forgot", "what the model says by itself")
+    page = said(own_run, "model: {path: x}\n", own_words=37)
+    for each in words:
+        assert each in page
+    assert "<dt>To keep</dt><dd>37 rows that the model itself said" in page
+    assert "On what was to be kept: rows that the model itself said before" in page
+    page = said(own_run, "model: {path: x}\n", own_words=0)
+    assert not [each for each in (*words, "itself said") if each in page]
 
 
 def test_scores_stand_beside_those_of_target_and_gold(public_run: RunFolder) -> None:
@@ -107,7 +177,8 @@ def test_own_data_is_shown_on_request_only(own_run: RunFolder) -> None:
     assert SECRET not in page
     assert "holds no texts of the data" in page
     asked = made(own_run, texts=True)
-    assert SECRET in asked
+    assert f"{SECRET}39" in asked, "every row"
+    assert "Answers that state the fact, of 3: before 3, after 2, gold 3." in asked, "and kept ones"
     assert "it is not for sharing" in asked
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 __all__ = ["assigned", "dump", "load", "override", "resolve"]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from os.path import relpath
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +56,29 @@ def assigned(overrides: Sequence[str]) -> dict[str, Any]:
     return raw
 
 
-def dump(recipe: Recipe) -> str:
-    """Return the resolved recipe as YAML."""
+def dump(recipe: Recipe, *, beside: Path | None = None) -> str:
+    """Return the resolved recipe as YAML.
+
+    ``beside``: the folder of the file that it becomes; recipes inside are named from there, so that
+    ``load`` finds them.
+    """
+    if beside is not None:
+        place = beside.resolve()
+        recipe = _renamed(recipe, lambda name: relpath(Path(name).resolve(), place))
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
 
 
 def _anchor(recipe: Recipe, base: Path) -> Recipe:
+    return _renamed(recipe, lambda name: str(base / name))
+
+
+def _renamed(recipe: Recipe, change: Callable[[str], str]) -> Recipe:
+    """Return ``recipe`` with the relative names of recipes inside changed."""
+
     def at(source: ModelSource | None) -> ModelSource | None:
         if source is None or source.recipe is None or Path(source.recipe).is_absolute():
             return source
-        return source.model_copy(update={"recipe": str(base / source.recipe)})
+        return source.model_copy(update={"recipe": change(source.recipe)})
 
     gold = Gold(selection=at(recipe.gold.selection), scoring=at(recipe.gold.scoring))
     return recipe.model_copy(update={"model": at(recipe.model), "gold": gold})

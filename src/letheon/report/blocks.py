@@ -8,6 +8,7 @@ __all__ = [
     "criteria",
     "figures",
     "fold",
+    "heading",
     "pairs",
     "paragraph",
     "rows_in_a_box",
@@ -34,6 +35,11 @@ def paragraph(text: str, kind: str = "") -> Markup:
         if kind
         else Markup("<p>{}</p>").format(text)
     )
+
+
+def heading(text: str) -> Markup:
+    """Return what a part of a section is called."""
+    return Markup("<h3>{}</h3>").format(text)
 
 
 def bullets(items: Sequence[str]) -> Markup:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from letheon.report.evidence import Evidence
-from letheon.report.load import Run
+from letheon.report.load import Run, own_words
 
 
 def of_run(run: Run, evidence: Evidence) -> list[str]:
@@ -19,6 +19,7 @@ def of_run(run: Run, evidence: Evidence) -> list[str]:
     return [
         _questions(rows, units),
         _gold(golds, judged=run.scores.get("gate") is not None),
+        *([_OWN_WORDS] if own_words(run) else []),
         _attacks(sorted((run.attacks or {}).get("attacks", {}))),
         _ONE_RUN,
         _CHECKPOINT,
@@ -67,6 +68,10 @@ _FOLDERS = {
     "private": "private/ of this folder: questions, answers and what the model wrote",
 }
 _ONE_RUN = "It is one run with one seed: another seed may come out otherwise."
+_OWN_WORDS = (
+    "What was to be kept is what the model says by itself, right or wrong, because no rows to keep "
+    "were given: what it knows but rarely says was neither kept on purpose nor measured."
+)
 _CHECKPOINT = (
     "It is a test of behaviour, no proof that nothing is left in the weights, and it says nothing "
     "of other copies of the model or of the data."

@@ -25,14 +25,15 @@ class Evidence:
 
     ``counts`` maps a split to its rows and units; ``references`` the target and the gold models to
     their scores by name; ``ratios`` each model to the truth ratios of the forget set, natural
-    logarithms. ``answers`` are filled only where texts may be shown; ``consented`` says that they
-    are shown because the owner of the data asked for it.
+    logarithms. ``answers`` (to forget) and ``kept`` (to keep) are filled only where texts may be
+    shown; ``consented`` says that they are shown because the owner of the data asked for it.
     """
 
     counts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     references: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     ratios: Mapping[str, Sequence[float]] = field(default_factory=dict)
     answers: Sequence[Answer] = ()
+    kept: Sequence[Answer] = ()
     consented: bool = False
 
 
@@ -48,7 +49,8 @@ def load_evidence(path: str | Path, *, texts: bool = False) -> Evidence:
     references = {name: records for name, records in named.items() if records}
     gold = references.get("gold")
     public = is_public(folder)
-    answers = load_answers(path) if texts or public else ()
+    told = load_answers(path) if texts or public else {}
+    answers = told.get("forget", ())
     if texts and not answers:
         raise DataError(
             "Texts are shown where the run still has them.",
@@ -66,6 +68,7 @@ def load_evidence(path: str | Path, *, texts: bool = False) -> Evidence:
         },
         ratios=_ratios({"this run": own, **references}),
         answers=answers,
+        kept=told.get("retain", ()),
         consented=bool(answers) and not public,
     )
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["Comparison", "Run", "load_comparison", "load_run", "load_runs"]
+__all__ = ["Comparison", "Run", "load_comparison", "load_run", "load_runs", "own_words"]
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from letheon.errors import DataError, FolderError
 from letheon.folder import RunFolder
+from letheon.report.places import shareable
 
 Comparison = Mapping[str, Any]
 _HOLDERS = (RunFolder.ADAPTER, RunFolder.MERGED, RunFolder.CHECKPOINTS, RunFolder.PRIVATE)
@@ -24,8 +23,10 @@ class Run:
     """One run as its folder tells it; ``environment`` and ``progress`` are empty where absent.
 
     ``scores`` is the content of ``scores.json``: benchmark, scores, gate; ``attacks`` that of
-    ``attacks.json``, None where the run was not attacked. ``model`` names what was unlearned,
-    ``identity`` the run itself; ``holds`` are the folder's subfolders that hold weights or texts.
+    ``attacks.json``, None where the run was not attacked. ``recipe`` is its recipe as a page may
+    show it (see ``shareable``), ``settings`` the same as a mapping. ``model`` names what was
+    unlearned, ``identity`` the run itself; ``holds`` are the folder's subfolders that hold weights
+    or texts.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Run:
     environment: Mapping[str, Any]
     progress: list[dict[str, Any]]
     recipe: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
     attacks: Mapping[str, Any] | None = None
     model: str = ""
     identity: str = ""
@@ -47,18 +49,24 @@ def load_run(path: str | Path) -> Run:
         got = f"{folder.at(RunFolder.SCORES)} without it"
         raise DataError("scores.json must hold a list named scores.", got=got, remedy=_REMAKE)
     file = folder.at(RunFolder.RECIPE)
-    recipe = file.read_text(encoding="utf-8") if file.is_file() else ""
+    recipe, settings = shareable(file.read_text(encoding="utf-8") if file.is_file() else "")
     return Run(
         name=folder.path.resolve().name,
         scores=scores,
         environment=_optional(folder, RunFolder.ENVIRONMENT),
         progress=folder.progress(),
         recipe=recipe,
+        settings=settings,
         attacks=_optional(folder, RunFolder.ATTACKS) or None,
-        model=_model(recipe),
+        model=_model(settings),
         identity=str(_optional(folder, RunFolder.IDENTITY).get("identity", "")),
         holds=frozenset(name for name in _HOLDERS if folder.at(name).is_dir()),
     )
+
+
+def own_words(run: Run) -> int:
+    """Return how many rows the model itself said, to be kept; 0 where rows were given."""
+    return int(run.environment.get("own_words") or 0)
 
 
 def load_comparison(path: str | Path) -> dict[str, Any]:
@@ -99,18 +107,14 @@ def _folder(path: str | Path) -> RunFolder:
     return folder
 
 
-def _model(recipe: str) -> str:
+def _model(settings: Mapping[str, Any]) -> str:
     """Name the model that a recipe unlearns: its path, or the recipe that makes it."""
-    try:
-        told = yaml.safe_load(recipe)
-    except yaml.YAMLError:
-        return ""
-    source = told.get("model") if isinstance(told, dict) else None
+    source = settings.get("model")
     if not isinstance(source, dict):
         return ""
     if source.get("path"):
         return str(source["path"])
-    return f"made by {source['recipe']}" if source.get("recipe") else ""
+    return f"made by {Path(str(source['recipe'])).name}" if source.get("recipe") else ""
 
 
 def _optional(folder: RunFolder, name: str) -> dict[str, Any]:

@@ -10,14 +10,15 @@ from typing import Any
 from markupsafe import Markup
 
 from letheon.report import blocks
-from letheon.report.answers import answer_blocks
+from letheon.report.answers import SHOWN, answer_blocks
 from letheon.report.asked import asked, cost, reproduce
 from letheon.report.attacked import LEGEND as ATTACKS_LEGEND
 from letheon.report.attacked import attacks, attacks_plots
 from letheon.report.caveats import of_run, to_delete
 from letheon.report.evidence import Evidence
-from letheon.report.load import Run
+from letheon.report.load import Run, own_words
 from letheon.report.page import Page, Section
+from letheon.report.places import CUT
 from letheon.report.plots import progress_plots
 from letheon.report.run_scores import forgotten, kept, others
 from letheon.report.sequence import sequence_tables
@@ -76,11 +77,12 @@ def _deleted(run: Run) -> list[Markup]:
 
 def _scores(run: Run, evidence: Evidence) -> list[Markup]:
     scores = run.scores["scores"]
+    said = ": rows that the model itself said before" if own_words(run) else ""
     found = [
         blocks.tabled(table, caption, titled=True)
         for caption, table in (
             ("On what was to be forgotten", forgotten(scores, evidence.references)),
-            ("On what was to be kept", kept(scores, evidence.references)),
+            (f"On what was to be kept{said}", kept(scores, evidence.references)),
         )
         if table.rows
     ]
@@ -98,7 +100,10 @@ def _scores(run: Run, evidence: Evidence) -> list[Markup]:
 def _answers(evidence: Evidence) -> list[Markup]:
     if not evidence.answers:
         return []
-    found = answer_blocks(evidence.answers)
+    # Who asks for the texts of their own data wants every row; a public set may be long.
+    found = answer_blocks(evidence.answers, most=None if evidence.consented else SHOWN)
+    if evidence.kept:
+        found += answer_blocks(evidence.kept, kept=True, most=SHOWN)
     if evidence.consented:
         words = "This page holds texts of the data that was to be forgotten: it is not for sharing."
         found.insert(0, blocks.paragraph(words, "warning"))
@@ -151,4 +156,7 @@ def _gate(gate: Mapping[str, Any] | None) -> list[Markup]:
 
 def _again(run: Run) -> list[Markup]:
     found = _pairs(reproduce(run))
+    if CUT in run.recipe:
+        words = "Of absolute paths the page has the last part; recipe.yaml in the folder has all."
+        found.append(blocks.paragraph(words, "note"))
     return [*found, blocks.fold("recipe.yaml", blocks.code(run.recipe))] if run.recipe else found
