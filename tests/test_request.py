@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from letheon import own_words, request, run, scrub
+from letheon import own_words, registry, request, run, scrub
 from letheon import recipe as recipes
 from letheon.cli import main
 from letheon.data.example import Example
@@ -192,6 +192,39 @@ def test_settings_come_from_rules_and_give_way(checkpoint: Path, tmp_path: Path)
     assert plain.training.lr == pytest.approx(0.02 / 96**0.5, rel=0.05)
     task = request.recipe_of(str(checkpoint), forget, forget_file(tmp_path), method="task_vector")
     assert task.procedure is not None
+
+
+SUCCEED = [
+    name
+    for name in [*registry.names("letheon.objectives"), *registry.names("letheon.procedures")]
+    # Of no rows to keep, and made for training.
+    if name not in ("gradient_ascent", "finetune", "dpo")
+]
+
+
+@pytest.mark.parametrize("method", SUCCEED)
+def test_every_method_has_settings_that_are_accepted(
+    method: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    forget = write(tmp_path / "forget.jsonl", people()[:3])
+    checked(model=str(checkpoint), forget=forget, retain=forget_file(tmp_path), method=method)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [name for name in SUCCEED if name != "task_vector"])
+def test_every_method_that_keeps_something_succeeds_by_the_rules(
+    method: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    rows = people()
+    recipe = request.recipe_of(
+        str(checkpoint),
+        write(tmp_path / "forget.jsonl", rows[3:6]),
+        write(tmp_path / "retain.jsonl", rows[:3] + rows[6:]),
+        method=method,
+    )
+    folder = run.unlearn(recipe, tmp_path / "out")
+    ended = folder.read_json("scores.json")["ended"]
+    assert ended["stop_at"]["met"], ended
 
 
 def forget_file(folder: Path) -> Path:

@@ -37,6 +37,7 @@ from letheon.metrics.gate import judge
 from letheon.metrics.records import read
 from letheon.metrics.verdict import Limits
 from letheon.recipe import ModelSource
+from letheon.run._steps import to_score
 from pipeline import UNLEARN, Letheon, changed, listing
 
 FILES = {
@@ -690,7 +691,7 @@ def test_a_run_broken_off_five_times_ends_as_an_unbroken_one(home: Path, tmp_pat
 
 
 def _ours() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(run.__file__).parents[1])}
+    return {**os.environ, "PYTHONPATH": str(Path(run.__file__).parents[2])}
 
 
 def _break_off(
@@ -737,7 +738,7 @@ def test_a_model_that_is_only_scored_is_put_where_the_process_computes(
     target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run.processes, "device", lambda: torch.device("meta"))
-    loaded = run._to_score(ModelSource(path=str(target)))
+    loaded = to_score(ModelSource(path=str(target)))
     assert {p.device.type for p in loaded.model.parameters()} == {"meta"}
 
 

@@ -21,7 +21,7 @@ from letheon.errors import FolderError, ModelError
 from letheon.evaluation.records import Texts
 from letheon.folder import RunFolder, environment, replacing
 from letheon.metrics.records import Records, write
-from letheon.recipe import ModelSource, Recipe, Training
+from letheon.recipe import ModelSource, Recipe, Requirement, Training
 from letheon.sequence import finished, tower
 from letheon.training.loop import Outcome
 
@@ -112,13 +112,19 @@ def write_texts(folder: RunFolder, texts: Iterable[Texts], name: str = "texts") 
     folder.write_rows(f"{RunFolder.PRIVATE}/{name}.jsonl", map(dataclasses.asdict, texts))
 
 
+# Where a procedure cannot be stopped by it, it still says whether the rows are gone.
+_GONE = Requirement(score="swap_gap", value=0.0, direction="down")
+
+
 def ended(training: Training, outcome: Outcome) -> dict[str, Any]:
     """Return how the training ended, and whether the kept checkpoint is what it was to stop at.
 
-    ``stop_at``: the rule with the kept checkpoint's score and whether that meets it; None where
-    there is no rule.
+    ``stop_at``: the rule (or ``swap_gap`` at 0 where that selects) with the kept checkpoint's score
+    and whether that meets it; None where there is no rule.
     """
     rule, scores = training.stop_at, outcome.scores
+    if rule is None and training.select is not None and training.select.score == _GONE.score:
+        rule = _GONE
     found = {
         "steps": outcome.steps,
         "reason": outcome.reason,

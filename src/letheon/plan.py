@@ -30,7 +30,7 @@ from letheon.parts import corpus_of, texts_of
 from letheon.procedures.contract import Procedure, method_of
 from letheon.processes import resident_bytes
 from letheon.recipe import Recipe, override
-from letheon.training.loop import Rows
+from letheon.training.loop import Rows, Watch
 
 # What a CUDA context, its libraries and a caching allocator's rounding take: an allowance.
 _CONTEXT = 10**9
@@ -84,7 +84,7 @@ def plan(
     on: Device | None = None,
     card: int | None = None,
     processes: int | None = None,
-    watch: run.Watch = lambda event: None,
+    watch: Watch = lambda event: None,
 ) -> Plan:
     """Return what each device of the recipe's run has to hold, and how to make it fit.
 

@@ -84,7 +84,7 @@ def recipe_of(
     corpus = corpus_of(first.data, given.rows)
     objective = given.objective or (None if first.procedure else objective_of(first.objective))
     width = outline.config.get_text_config().hidden_size
-    raw["training"] = _training(corpus, width, balance=objective is not None and suits(objective))
+    raw["training"] = _training(corpus, width, objective)
     if "training.epochs" in settings:
         del raw["training"]["steps"]
     raw["evaluation"] = {"max_new_tokens": _spoken(corpus, outline.tokenizer)}
@@ -143,7 +143,11 @@ def _method(name: str) -> dict[str, Any]:
             got=name,
             remedy=nearest(name, [*objectives, *procedures]),
         )
-    return {"objective": {"name": name, "params": registry.example(_OBJECTIVES, name)}}
+    kind = registry.load(_OBJECTIVES, name).OBJECTIVE
+    params = registry.example(_OBJECTIVES, name)
+    if any(f.name == "retain_weight" and f.default == 0 for f in dataclasses.fields(kind)):
+        params["retain_weight"] = 1.0  # its paper has no rows to keep, a request has
+    return {"objective": {"name": name, "params": params}}
 
 
 def _told(objective: Objective) -> dict[str, Any]:
@@ -166,19 +170,28 @@ def _bound(name: str) -> str:
     return found
 
 
-def _training(corpus: Corpus, width: int, *, balance: bool) -> dict[str, Any]:
-    """Return the loop's settings for a model of hidden size ``width``."""
-    return {
+def _training(corpus: Corpus, width: int, objective: Objective | None) -> dict[str, Any]:
+    """Return the settings for a model of hidden size ``width``; a procedure has no objective."""
+    found: dict[str, Any] = {
         "steps": _STEPS,
         "batch_size": min(_ROWS, len(corpus.forget)),
         "retain_batch_size": _KEPT,
         "lr": float(f"{_RATE / math.sqrt(width):.1e}"),
         "max_grad_norm": 1.0,
+        "select": {"score": "swap_gap"},
+    }
+    if objective is None:  # it is probed when its training is over
+        return found
+    found |= {
         "probe_every": _PROBE_EVERY,
         "checkpoint_every": _PROBE_EVERY,
-        "select": {"score": "swap_gap"},
         "stop_at": {"score": "swap_gap", "direction": "down", "value": 0.0},
-    } | ({"balance": {"ratio": 1.0, "every": 5}} if balance else {})
+    }
+    # Towards other answers the first gradient is long, and a model that knows its rows has next to
+    # none on those to keep: balanced, such an objective would hardly move.
+    if suits(objective) and not objective.needs.preferred:
+        found["balance"] = {"ratio": 1.0, "every": 5}
+    return found
 
 
 def _spoken(corpus: Corpus, tokenizer: Any) -> int:

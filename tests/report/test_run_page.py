@@ -12,7 +12,7 @@ import yaml
 from letheon import compare
 from letheon.errors import DataError, FolderError
 from letheon.folder import RunFolder
-from letheon.report import html, load_evidence, load_run
+from letheon.report import html, load_evidence, load_run, run_lines
 from letheon.report.caveats import of_run, to_delete
 from letheon.report.evidence import Evidence
 from letheon.report.truth import truth_plot
@@ -212,3 +212,19 @@ def test_a_run_without_records_has_a_page(demo_folder: Path) -> None:
     path = demo_folder / "methods/npo-sine"
     assert load_evidence(path) == Evidence()
     assert "Forgotten and kept." in html(load_run(path), evidence=load_evidence(path))
+
+
+def test_a_run_that_missed_its_own_rule_says_so(own_run: RunFolder) -> None:
+    rule = {"score": "swap_gap", "direction": "down", "value": 0.0, "kept": 1.79, "met": False}
+    ended = {"steps": 120, "reason": "steps", "kept": 115, "stop_at": rule}
+    scores = own_run.read_json("scores.json") | {"gate": None}
+    for met in (False, True):
+        told = scores | {"ended": ended | {"stop_at": rule | {"met": met}}}
+        own_run.write_json("scores.json", told)
+        shown = "swap_gap was to be at most 0 and is 1.790 at its best, after 120 steps"
+        assert (shown in made(own_run)) is not met
+        assert ("Not forgotten by the run&#39;s own rule" in made(own_run)) is not met
+        assert (
+            shown
+            in "\n".join(run_lines(told | {"skipped": [], "run": {"name": "own"}}, own_run.path))
+        ) is not met

@@ -23,15 +23,24 @@ from letheon.report.plots import progress_plots
 from letheon.report.run_scores import forgotten, kept, others
 from letheon.report.sequence import sequence_tables
 from letheon.report.truth import truth_blocks
-from letheon.report.words import LEGEND, explained, failures, gate_word, mood, plain_verdict
+from letheon.report.words import (
+    LEGEND,
+    explained,
+    failures,
+    gate_word,
+    mood,
+    plain_verdict,
+    shortfall,
+)
 
 
 def run_page(run: Run, evidence: Evidence) -> Page:
     """Compose the page of a run from its scores and what its records add."""
-    gate = run.scores.get("gate")
+    gate, missed = run.scores.get("gate"), shortfall(run.scores.get("ended"))
+    obstacles = [*filter(None, [missed]), *(c["words"] for c in failures(gate))]
     every = [
         Section("What was asked", _pairs(asked(run, evidence))),
-        Section("What stood in the way", [blocks.bullets([c["words"] for c in failures(gate)])]),
+        Section("What stood in the way", [blocks.bullets(obstacles)] if obstacles else []),
         Section("What this does not show", [blocks.bullets(of_run(run, evidence))]),
         Section("What must be deleted", _deleted(run)),
         Section("Scores", _scores(run, evidence)),
@@ -44,26 +53,28 @@ def run_page(run: Run, evidence: Evidence) -> Page:
         Section("Cost", _pairs(cost(run))),
         Section("To make it again", _again(run)),
     ]
-    sections = [
-        s for s in every if s.blocks and (s.title != "What stood in the way" or failures(gate))
-    ]
     return Page(
         title=f"Run {run.name}",
-        verdict=_verdict(gate),
+        verdict=_verdict(gate, missed=bool(missed)),
         mood=mood([gate]),
         lead=blocks.paragraph(plain_verdict([gate])),
-        sections=sections,
+        sections=[section for section in every if section.blocks],
         texts=bool(evidence.answers),
     )
 
 
-def _verdict(gate: Mapping[str, Any] | None) -> str:
+def _verdict(gate: Mapping[str, Any] | None, *, missed: bool) -> str:
     sentences = {
         "passed": "Forgotten and kept.",
         "not passed": "Not passed: this run did not forget and keep.",
         "cannot decide": "This task cannot decide whether the run forgot and kept.",
     }
-    return sentences.get(gate_word(gate), "Not judged: there is no gold model to compare with.")
+    unjudged = (
+        "Not forgotten by the run's own rule, and not judged: there is no gold model."
+        if missed
+        else "Not judged: there is no gold model to compare with."
+    )
+    return sentences.get(gate_word(gate), unjudged)
 
 
 def _pairs(items: list[tuple[str, str]]) -> list[Markup]:
