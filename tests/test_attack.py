@@ -284,9 +284,28 @@ def test_the_command_prints_a_table_and_json(
     assert "relearn" in letheon("list", "attacks").out
 
 
-def without_gold(folder: Path) -> None:
+def test_a_run_without_gold_is_shown_beside_its_target_alone(
+    folder: Path, home: Path, letheon: Letheon
+) -> None:
     raw = yaml.safe_load((folder / "recipe.yaml").read_text())
     (folder / "recipe.yaml").write_text(yaml.safe_dump(raw | {"gold": {}}))
+    shutil.copytree(home, folder.parent / "models", ignore=shutil.ignore_patterns("attacks"))
+    for name in ("prefix", "adapter_off"):
+        ended = letheon("attack", folder, "--attacks", name)
+        assert "skipped gold: the run was made without gold.scoring" in ended.out
+    made = json.loads((folder / "attacks.json").read_text())
+    assert [entry["name"] for entry in made["skipped"]] == ["gold"]
+    assert sorted(made["attacks"]) == ["adapter_off", "prefix"]
+    for name, entry in made["attacks"].items():
+        assert set(entry["scores"]["method"]) == set(entry["scores"]["target"])
+        assert entry["scores"]["gold"] == entry["scores"]["difference"] == {}
+        assert set(read(folder / f"attacks/{name}.parquet")) == {"method", "target"}
+    assert len(list((folder.parent / "attacks").iterdir())) == 2
+    (page,) = compare.report([folder])
+    assert "without gold.scoring" in page.read_text()
+    before = listing(folder)
+    letheon("attack", folder, "--attacks", "prefix")
+    assert listing(folder) == before
 
 
 @pytest.mark.parametrize(
@@ -298,7 +317,6 @@ def without_gold(folder: Path) -> None:
         (None, ["--attacks", "prefix", "--set", "sample.n=1"], "for attacks that are made"),
         (None, ["--set", "data.params.seed=8"], "the data are those of the run"),
         (None, ["--models", "/nowhere"], "Name with --models the folder"),
-        (without_gold, [], "with which nothing can be compared"),
         (lambda f: (f / "scores.json").unlink(), [], "needs scores.json"),
         (lambda f: (f / "manifest.json").unlink(), [], "finished run of letheon unlearn"),
         (lambda f: shutil.rmtree(f / "merged"), [], "letheon merge"),

@@ -44,6 +44,11 @@ Entry = dict[str, Any]
 # The part of a recipe that may be overridden: where data are now.
 _DATA = "data"
 
+_NO_GOLD = (
+    "the run was made without gold.scoring: what comes out is shown beside the model before, not "
+    "beside one that never knew it; how much of it anyone could guess is not known"
+)
+
 
 def run(
     run_folder: Path,
@@ -58,7 +63,8 @@ def run(
     ``names``: default all, of which those that the data or the machine do not allow are listed in
     ``skipped`` with the reason; a named one raises MetricError or ModelError instead. ``home``:
     where target and gold models are kept, default beside the run or in a folder ``models`` above
-    it. ``overrides``: ``relearn.steps=80`` for an attack's settings, ``data.path=...`` for data
+    it; a run made without a gold model is shown beside the target alone, and ``skipped`` says so.
+    ``overrides``: ``relearn.steps=80`` for an attack's settings, ``data.path=...`` for data
     that were moved. Raises InputError's children for wrong input, of which nothing is written.
     """
     folder = _finished(run_folder)
@@ -71,11 +77,14 @@ def run(
     models = subjects(folder, recipe, homes)
     cache = Cache(homes[0] / "attacks" if home else _beside(models[0], homes))
     task = _task(folder, recipe, models, watch)
-    lr = taught_with(models[1])
+    lr = taught_with(models[-2])
     attacks = {name: attack.resolved(lr) for name, attack in attacks.items()}
     left_out, skipped = _checked(attacks, task, models[-1], named=names is not None)
     before = _known(folder)
-    others = [entry for entry in before["skipped"] if entry["name"] not in chosen]
+    again = {*chosen, "gold"}
+    others = [entry for entry in before["skipped"] if entry["name"] not in again]
+    if models[0].role != "gold":
+        skipped.append({"name": "gold", "reason": _NO_GOLD})
     skipped = sorted([*others, *skipped], key=lambda entry: entry["name"])
     found = before | {"attacks": dict(before["attacks"]), "skipped": skipped}
     worked = False
@@ -177,6 +186,8 @@ def _all_used(settings: Mapping[str, Any], chosen: Sequence[str]) -> None:
 
 def _beside(gold: Subject, homes: Sequence[Path]) -> Path:
     """Return where results of models are kept: with the gold model, where it was found."""
+    if gold.role != "gold":
+        return homes[0] / "attacks"
     kept = Path(str(gold.source.path)).parent.parent
     return (kept if kept in homes else homes[0]) / "attacks"
 

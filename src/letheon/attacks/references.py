@@ -20,7 +20,7 @@ import numpy as np
 from letheon import models
 from letheon import recipe as recipes
 from letheon.attacks.contract import Attack, Measured, Subject, Task
-from letheon.errors import DataError, FolderError, MetricError, ModelError
+from letheon.errors import DataError, FolderError, ModelError
 from letheon.folder import RunFolder, replacing
 from letheon.metrics.records import Columns, Records, read, write
 from letheon.recipe import ModelSource, Recipe
@@ -43,17 +43,11 @@ def places(run: RunFolder, home: Path | None) -> list[Path]:
 def subjects(run: RunFolder, recipe: Recipe, homes: Sequence[Path]) -> list[Subject]:
     """Return gold, target and the run's own model, in the order in which they are attacked.
 
-    Raises MetricError for a run without a gold model, FolderError for a model that is not found,
-    ModelError for a target that is not the one the run began with.
+    A run that was made without a gold model has none here either. Raises FolderError for a model
+    that is not found, ModelError for a target that is not the one the run began with.
     """
-    if recipe.gold.scoring is None:
-        raise MetricError(
-            "An attack compares the run with a gold model: what it finds is the difference.",
-            got=f"{run.path}, made without gold.scoring, with which nothing can be compared",
-            remedy="Run the recipe with a gold model (gold.scoring) into another folder.",
-        )
-    gold = gold_of(run, recipe, homes)
-    return [gold, *before_and_after(run, recipe, homes)]
+    gold = [] if recipe.gold.scoring is None else [gold_of(run, recipe, homes)]
+    return [*gold, *before_and_after(run, recipe, homes)]
 
 
 def gold_of(run: RunFolder, recipe: Recipe, homes: Sequence[Path]) -> Subject:

@@ -18,16 +18,17 @@ def scores(attack: Attack, columns: Mapping[Role, Columns]) -> dict[str, dict[st
     """Return ``{role or "difference": {name: {value, low, high, n}}}``.
 
     Units are resampled, the same ones for every model, so that the interval of the difference
-    (method - gold) is that of pairs. A value that was not reached is ``attack.limit`` and has
-    ``censored: true``; so has a difference of which one side is. The ends of such an interval are
-    at the limit too where resamples do not reach it.
+    (method - gold) is that of pairs; without a gold model there are neither its scores nor a
+    difference. A value that was not reached is ``attack.limit`` and has ``censored: true``; so has
+    a difference of which one side is. The ends of such an interval are at the limit too where
+    resamples do not reach it.
     """
     resamples = Resamples(columns["method"]["unit"])
     found = {
         role: attack.statistics(one, resamples, columns["target"]) for role, one in columns.items()
     }
     mine, limit = found["method"], attack.limit
-    written: dict[str, dict[str, Any]] = {
+    written: dict[str, dict[str, Any]] = {"gold": {}} | {
         role: {
             name: _score(name, statistic, limit, resamples)
             for name, statistic in statistics.items()
@@ -38,7 +39,7 @@ def scores(attack: Attack, columns: Mapping[Role, Columns]) -> dict[str, dict[st
     written["difference"] = {
         name: _score(name, _minus(mine[name], gold, limit), limit, resamples)
         | _censored(mine[name], gold)
-        for name, gold in found["gold"].items()
+        for name, gold in found.get("gold", {}).items()
         if name in mine
     }
     return written
