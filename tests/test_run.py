@@ -701,7 +701,13 @@ def _break_off(
 ) -> tuple[int, str]:
     """Send a signal up to a twentieth of a second after ``moment`` stands in the log."""
     process = subprocess.Popen(
-        command, env=_ours(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command,
+        env=_ours(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job would hand down that interruptions are ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not (progress.exists() and moment in progress.read_text()):

@@ -152,7 +152,7 @@ WRONG: list[tuple[list[str], list[str]]] = [
     (request(*sets("training.select.score=gate_gap")), ["gate_gap", "gold.selection"]),
     (request(*sets("adapter.r=0")), ["adapter.r", "0"]),
     (request(*sets("adapter.target_modules=[mpl]")), ["names layers of the model", "mpl", "mlp"]),
-    (request(*sets("evaluation.metrics=[rouge]")), ["names metrics", "rouge"]),
+    (request(*sets("evaluation.metrics=[roge]")), ["names metrics", "roge", "rouge"]),
     (request(*sets("evaluation.max_new_tokens=4000")), ["128 positions", "4000", "max_new_tokens"]),
     (request(*sets("data.columns.question=q")), ["data.columns.question", "'q'", "question"]),
 ]

@@ -139,10 +139,12 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Check a run, its data and its models without training anything, and say what it will do."""
+    from letheon import plan as module
     from letheon import request, run
 
     words = _words(model, forget, retain, method, bound, template)
-    lines = run.validate(request.recipe_or_request(recipe, words, set_ or []))
+    loaded = request.recipe_or_request(recipe, words, set_ or [])
+    lines = [*run.validate(loaded), module.words(module.plan(loaded))]
     if as_json:
         _json({"valid": True, "checked": lines})
     else:

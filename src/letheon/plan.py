@@ -7,7 +7,7 @@ dearest, and one that saves nothing is left out.
 
 from __future__ import annotations
 
-__all__ = ["Plan", "Switch", "amount", "card_bytes", "plan", "show"]
+__all__ = ["Plan", "Switch", "amount", "card_bytes", "plan", "show", "words"]
 
 import os
 import re
@@ -241,6 +241,17 @@ def _capacity(on: Device) -> int:
     if on == "accelerator":
         return int(torch.cuda.get_device_properties(0).total_memory)
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def words(found: Plan) -> str:
+    """Return a plan in one line."""
+    where = "an accelerator" if found.on == "accelerator" else "this machine's processor"
+    line = f"memory: {amount(found.peak)} on {where}"
+    if found.card is None:
+        return line
+    if found.fits:
+        return f"{line}, of {amount(found.card)}"
+    return f"{line}, which has {amount(found.card)}: it does not fit; letheon plan says what would"
 
 
 def show(found: Plan, name: str, console: Console) -> None:

@@ -129,7 +129,7 @@ def _resolved(raw: dict[str, Any], settings: Mapping[str, Any]) -> Recipe:
 def name_of(forget: str | Path) -> str:
     """Return a run's name from that of what it forgets."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(forget).stem).strip("-._")
-    return f"forget-{plain}" if plain else "forget"
+    return plain if plain.startswith("forget") else f"forget-{plain}".rstrip("-")
 
 
 def _method(name: str) -> dict[str, Any]:

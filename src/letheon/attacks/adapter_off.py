@@ -37,7 +37,7 @@ class AdapterOff(Attack):
         if method.adapter is None:
             raise MetricError(
                 "An adapter can be switched off where a run made one.",
-                got="a run with full weights, whose merged checkpoint has nothing to switch off",
+                got="a run without adapter/: full weights were trained, or it was deleted",
                 remedy="Leave this attack out.",
             )
         return ()

@@ -85,6 +85,15 @@ class Relearn(Attack):
         """Steps and final probability on the units that were not shown, and steps on all."""
         return ("relearn_steps", "relearn_probability", "relearn_steps_all")
 
+    def note(self) -> str:
+        """Say where the learning rate is a guess."""
+        if self.lr != _LR:
+            return ""
+        return (
+            f"The learning rate is a guess ({_LR:g}): nothing tells how the model was taught. "
+            "Where nothing moves, of the model before either, this shows nothing; set relearn.lr."
+        )
+
     @property
     def limit(self) -> float:
         """The budget."""

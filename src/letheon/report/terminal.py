@@ -14,12 +14,15 @@ from letheon.report.words import number, shortfall
 
 Score = Mapping[str, Any]
 
+# What tells most where there is no verdict: how likely the answers are, and whether they are said.
+_FIRST = (".probability", ".rouge_l_recall", "_quality", "gold_distance", "model_utility")
 _ARROWS = {"up": "up", "down": "down", "gold": "to gold"}
 
 
 def run_lines(scores: Mapping[str, Any], folder: Path) -> list[str]:
     """Return the lines that sum up ``scores.json`` of the run in ``folder``."""
-    lines = score_lines(scores["scores"], scores.get("before") or ())
+    found = sorted(scores["scores"], key=lambda score: not score["name"].endswith(_FIRST))
+    lines = score_lines(found, scores.get("before") or ())
     reasons = {entry["name"]: entry["reason"] for entry in scores["skipped"]}
     if reasons:
         lines += ["", f"not possible here: {', '.join(reasons)}. Why: {folder / RunFolder.SCORES}"]
@@ -41,17 +44,17 @@ def run_lines(scores: Mapping[str, Any], folder: Path) -> list[str]:
 def score_lines(scores: Sequence[Score], before: Iterable[Score] = ()) -> list[str]:
     """Return a line a score: its value ``before`` where it is known, its own, interval and n."""
     target = {score["name"]: score["value"] for score in before}
-    head = [f"{'':<34} {'before':>9} {'after':>9}"] if target else []
+    head = [f"{'':<26} {'before':>8} {'after':>8}"] if target else []
     return [*head, *(_line(score, target) for score in scores)]
 
 
 def _line(score: Score, target: Mapping[str, float]) -> str:
-    was = f" {number(target[score['name']]):>9}" if score["name"] in target else ""
+    was = f" {number(target[score['name']]):>8}" if score["name"] in target else ""
     low, high = (number(score[end]) for end in ("low", "high"))
     span = f"[{low}, {high}]" if score["low"] is not None else ""
     return (
-        f"{score['name']:<34}{was} {number(score['value']):>9} {span:<22} "
-        f"n={score['n']:<5} {_ARROWS[score['direction']]}"
+        f"{score['name']:<26}{was} {number(score['value']):>8} {span:<18} "
+        f"n={score['n']:<4} {_ARROWS[score['direction']]}"
     )
 
 

@@ -11,7 +11,7 @@ from letheon import models, processes, recall, sequence
 from letheon.folder import RunFolder
 from letheon.outputs import finish, write_records, write_texts
 from letheon.parts import corpus_of
-from letheon.recipe import ModelSource, Recipe
+from letheon.recipe import ModelSource, Recipe, Training
 from letheon.run._steps import (
     Watch,
     begin,
@@ -68,10 +68,12 @@ def validate(recipe: Recipe) -> list[str]:
     Raises what ``train`` or ``unlearn`` would raise before their first step.
     """
     corpus, method = checked(recipe, recipe.kind)
+    own = f", and {recipe.data.own_words} the model's own words" if recipe.data.own_words else ""
     lines = [
         f"data: {corpus.name} {corpus.version}, {len(corpus.forget)} forget and "
-        f"{len(corpus.retain)} retain rows",
+        f"{len(corpus.retain)} retain rows{own}",
         method.words,
+        f"training: {_training(recipe.training)}",
     ]
     past = recall.remembered(sequence.chain(recipe), corpus_of)
     recall.check_apart(past, corpus)
@@ -98,3 +100,17 @@ def validate(recipe: Recipe) -> list[str]:
             count = sum(p.numel() for p in model.parameters())
             lines.append(f"{name}: {model.config.model_type}, {count:,} parameters")
     return lines
+
+
+def _training(training: Training) -> str:
+    """Say what the loop will do: how long, how fast, by which scores."""
+    kept = f" and {training.retain_batch_size} to keep" if training.retain_batch_size else ""
+    length = f"{training.steps} steps" if training.steps else f"{training.epochs:g} epochs"
+    words = [f"{length} of {training.batch_size} rows{kept}", f"learning rate {training.lr:g}"]
+    for key, rule in (("ends where", training.stop_at), ("ends unless", training.stop_below)):
+        if rule is not None:
+            side = "at least" if rule.direction == "up" else "at most"
+            words.append(f"{key} {rule.score} is {side} {rule.value:g}")
+    if training.select is not None:
+        words.append(f"keeps the step with the best {training.select.score}")
+    return "; ".join(words)

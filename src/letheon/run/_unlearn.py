@@ -36,8 +36,8 @@ from letheon.training import loop
 from letheon.training.informed import inform
 
 _NO_GATE = (
-    "It compares with two models trained without the forget rows, which are not there: whether "
-    "the model is now like one that never saw them cannot be said. Give gold.selection and "
+    "the gate compares with two models trained without the forget rows, which are not there: "
+    "whether the model is now like one that never saw them cannot be said. Give gold.selection and "
     "gold.scoring for a verdict."
 )
 
