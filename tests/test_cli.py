@@ -73,8 +73,8 @@ def test_what_was_skipped_is_said(target: Path, tmp_path: Path, letheon: Letheon
     assert ended.code == 0, ended.err
     last = ended.out.partition("not possible here: ")[2]
     assert "forget_quality" in last.partition(". Why: ")[0]
-    assert "no verdict: It compares with two models trained without" in last
-    assert "before     after" in ended.out
+    assert "no verdict: the gate compares with two models trained without" in last
+    assert "before    after" in ended.out
 
 
 @pytest.mark.parametrize(
