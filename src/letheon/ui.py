@@ -20,6 +20,9 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+# Columns that name, count and clock take beside the bar: a longer note would squeeze them away.
+_BESIDE = 62
+
 # In a pipe a line is printed at most this often, in seconds, for one piece of work.
 _QUIET = 10.0
 
@@ -76,7 +79,8 @@ class Board:
         """Move the line ``name`` to ``done`` of ``total``."""
         if name not in self._tasks:
             self._tasks[name] = self._bars.add_task(name, total=total, note=note)
-        self._bars.update(self._tasks[name], completed=done, total=total, note=note)
+        room = max(0, self._console.width - _BESIDE)
+        self._bars.update(self._tasks[name], completed=done, total=total, note=note[:room])
         if self._bars.disable:
             self._print(name, f"{name}: {done}/{total or '?'} {note}".rstrip(), done == total)
 
