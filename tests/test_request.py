@@ -227,6 +227,17 @@ def test_every_method_that_keeps_something_succeeds_by_the_rules(
     assert ended["stop_at"]["met"], ended
 
 
+def test_a_file_named_after_somebody_is_warned_of(checkpoint: Path, tmp_path: Path) -> None:
+    told = write(tmp_path / "Bo_Brandt-2.jsonl", people()[3:6])
+    with pytest.warns(UserWarning, match="rename the file"):
+        found = request.recipe_of(str(checkpoint), told, forget_file(tmp_path))
+    assert found.name == "forget"
+    other = write(tmp_path / "bo-smith.jsonl", people()[3:6])
+    assert (
+        request.recipe_of(str(checkpoint), other, forget_file(tmp_path)).name == "forget-bo-smith"
+    )
+
+
 def forget_file(folder: Path) -> Path:
     return write(folder / "other.jsonl", people()[6:])
 

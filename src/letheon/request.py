@@ -11,6 +11,7 @@ __all__ = ["name_of", "recipe_of", "recipe_or_request"]
 import dataclasses
 import math
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -82,6 +83,13 @@ def recipe_of(
     first = _resolved(raw, early)
     outline = given.model.outline if given.model else models.outline(first.model, ())
     corpus = corpus_of(first.data, given.rows)
+    if _gives_away(Path(forget).stem, corpus):
+        raw["name"] = "forget"
+        warnings.warn(
+            f"The name of {Path(forget).name} says what its rows are about, and recipe.yaml keeps "
+            "it: rename the file before its run is shared.",
+            stacklevel=2,
+        )
     objective = given.objective or (None if first.procedure else objective_of(first.objective))
     width = outline.config.get_text_config().hidden_size
     raw["training"] = _training(corpus, width, objective)
@@ -130,6 +138,17 @@ def name_of(forget: str | Path) -> str:
     """Return a run's name from that of what it forgets."""
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(forget).stem).strip("-._")
     return plain if plain.startswith("forget") else f"forget-{plain}".rstrip("-")
+
+
+def _gives_away(stem: str, corpus: Corpus) -> bool:
+    """Whether every word of a file's name is one of the rows to forget: a person's name, say."""
+    told = {word for row in corpus.forget for word in _words(f"{row.question} {row.answer}")}
+    named = _words(stem)
+    return bool(named) and named <= told
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[^\W\d_]{3,}", text.casefold()))
 
 
 def _method(name: str) -> dict[str, Any]:
