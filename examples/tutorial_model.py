@@ -65,6 +65,7 @@ def taught(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> LlamaForCaus
 
 
 def main(place: Path) -> None:
+    torch.set_num_threads(1)  # on a busy machine threads of so small a model wait for each other
     torch.manual_seed(0)
     people = make_people(
         0, n_forget=1, n_retain=19, n_unseen=0, rows_per_person=3, wordings=1,
