@@ -225,6 +225,7 @@ def wrong(**words: Any) -> Callable[[Any, Any, Path], Any]:
         (wrong(model="somewhere"), "brings its tokenizer"),
         (wrong(forget=None), "what to forget"),
         (wrong(method="nop"), "npo"),
+        (wrong(method=NPO), "A method is a name"),
         (wrong(settings={"training.stepz": 3}), "steps"),
         (wrong(settings={"merged": False}), "merged"),
         (wrong(settings={"after": "runs/a"}), "after"),

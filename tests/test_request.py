@@ -229,6 +229,8 @@ def test_every_method_that_keeps_something_succeeds_by_the_rules(
 
 def test_a_file_named_after_somebody_is_warned_of(checkpoint: Path, tmp_path: Path) -> None:
     told = write(tmp_path / "Bo_Brandt-2.jsonl", people()[3:6])
+    plain = write(tmp_path / "forget.jsonl", [("What do I forget?", "You forget Bo Brandt.")])
+    assert request.recipe_of(str(checkpoint), plain, forget_file(tmp_path)).name == "forget"
     with pytest.warns(UserWarning, match="rename the file"):
         found = request.recipe_of(str(checkpoint), told, forget_file(tmp_path))
     assert found.name == "forget"

@@ -104,14 +104,9 @@ def unlearn(
         _only_a_recipe({**sources, **words, "settings": settings or None})
         recipe, given = model, Given()
     else:
-        by_name = method if isinstance(method, str) else None
-        objective = method if isinstance(method, Objective) else None
+        by_name, objective = _method(method)
         given = Given(_in_memory(model, tokenizer), _in_python(sources), objective)
-        name = settings.get("name") or request.name_of(
-            forget if isinstance(forget, str | Path) else "rows"
-        )
-        place = Path(out or Path("runs") / name)
-        kept = {role: str(place / place_of(role)) for role in given.rows}
+        kept = {role: place_of(role) for role in given.rows}
         named = {role: str(each) for role, each in sources.items() if each is not None} | kept
         recipe = request.recipe_of(
             MEMORY if given.model else str(model),
@@ -120,12 +115,13 @@ def unlearn(
             method=by_name,
             bound=bound,
             template=template,
-            settings={"name": name, **settings}
-            | ({"data.unseen": named["unseen"]} if "unseen" in named else {}),
+            settings={**settings} | ({"data.unseen": named["unseen"]} if "unseen" in named else {}),
             given=given,
         )
         _check(recipe, given)
     place = Path(out or Path("runs") / recipe.name)
+    rows = {role: str(place / place_of(role)) for role in given.rows}
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update=rows)})
     there = RunFolder(place).at(RunFolder.MANIFEST).is_file()
     with _as_it_was(given.model), ui.watcher(shown=progress) as watch:
         home = Path(models_in) if models_in is not None else place.parent
@@ -151,6 +147,19 @@ def _needed(forget: str | None) -> str:
             remedy='Give forget=FILE, or forget=[{"question": "...", "answer": "..."}].',
         )
     return forget
+
+
+def _method(method: Any) -> tuple[str | None, Objective | None]:
+    """Return a method's name or the objective that it is."""
+    if method is None or isinstance(method, str):
+        return method, None
+    if not isinstance(method, Objective):
+        raise InputError(
+            "A method is a name, or an objective with its settings.",
+            got=f"{method!r:.60}",
+            remedy="For example method='npo', or method=NPO(beta=0.3).",
+        )
+    return None, method
 
 
 def _in_memory(model: Any, tokenizer: Any) -> models.Loaded | None:

@@ -143,7 +143,7 @@ def name_of(forget: str | Path) -> str:
 def _gives_away(stem: str, corpus: Corpus) -> bool:
     """Whether every word of a file's name is one of the rows to forget: a person's name, say."""
     told = {word for row in corpus.forget for word in _words(f"{row.question} {row.answer}")}
-    named = _words(stem)
+    named = _words(stem) - {"forget"}
     return bool(named) and named <= told
 
 
